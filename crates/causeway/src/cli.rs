@@ -1,0 +1,278 @@
+//! The command line, and the TOML files that say the same.
+//!
+//! Every option of a command may stand in the file of its `--config`, under the same name; what is given on
+//! the command line wins. Unknown names in the file are refused.
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Phones and programs reach one another by name, from behind any NAT, over one outbound connection.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to log, for instance `info`, `debug` or `causeway_split_proxy=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "CAUSEWAY_LOG")]
+    pub log: Option<String>,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the main job on loopback: a spoken call through two tunnels
+    Demo(Demo),
+    /// Run an operator in one process: exchange, subscribers and contact point
+    Up(Sourced<Up>),
+    /// Run a contact point: the operator's half of the split proxy
+    Contact(Sourced<Contact>),
+    /// Run an agent: the customer's half of the split proxy
+    Agent(Sourced<Agent>),
+    /// Manage the subscribers of an operator
+    Subscriber(Subscriber),
+    /// Show tunnels, registrations, calls, lanes and drops of a running agent, contact point or operator
+    Status(Status),
+    /// Look into SIP
+    Sip(Sip),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of a command, which may also stand in a file.
+#[derive(Debug, Args)]
+pub struct Sourced<T: Args> {
+    /// Read options from this TOML file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Check the options and stop
+    #[arg(long)]
+    pub check_config: bool,
+    /// Write a line with READY=1 to this file descriptor once all ports are open
+    #[arg(long, value_name = "FD")]
+    pub ready_fd: Option<i32>,
+    /// The options themselves.
+    #[command(flatten)]
+    pub options: T,
+}
+
+/// `causeway demo`
+#[derive(Clone, Debug, Args)]
+pub struct Demo {
+    /// Stay up after the call, for phones of your own
+    #[arg(long)]
+    pub hold: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How long the phones talk
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+    /// Flip one bit of one voice packet, to see that the report notices
+    #[arg(long, hide = true)]
+    pub corrupt: bool,
+}
+
+/// `causeway up`
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Up {
+    /// Folder for the databases, the certificate and the control socket
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
+    /// The domain served, also the digest realm
+    #[arg(long, value_name = "NAME")]
+    pub domain: Option<String>,
+    /// Address of the exchange, UDP and TCP
+    #[arg(long, value_name = "IP:PORT")]
+    pub sip: Option<SocketAddr>,
+    /// Address on which agents connect
+    #[arg(long, value_name = "IP:PORT")]
+    pub tunnel: Option<SocketAddr>,
+    /// Address and ports for media on the operator's side
+    #[arg(long, value_name = "IP:LOW-HIGH")]
+    pub media: Option<String>,
+    /// Networks that media may go to; any, if not given
+    #[arg(long, value_name = "CIDR")]
+    #[serde(default)]
+    pub media_allow: Vec<String>,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub cert: Option<PathBuf>,
+    /// Private key, PEM
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: Option<PathBuf>,
+}
+
+/// `causeway contact`
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Contact {
+    /// Address on which agents connect
+    #[arg(long, value_name = "IP:PORT")]
+    pub tunnel: Option<SocketAddr>,
+    /// Address towards the SIP server, UDP and TCP
+    #[arg(long, value_name = "IP:PORT")]
+    pub sip: Option<SocketAddr>,
+    /// The SIP server: sip:IP:PORT, with ;transport=tcp for TCP
+    #[arg(long, value_name = "sip:IP:PORT")]
+    pub upstream: Option<String>,
+    /// Address and ports for media on the operator's side
+    #[arg(long, value_name = "IP:LOW-HIGH")]
+    pub media: Option<String>,
+    /// Networks that media may go to; any, if not given
+    #[arg(long, value_name = "CIDR")]
+    #[serde(default)]
+    pub media_allow: Vec<String>,
+    /// Register with Path (RFC 3327) instead of a rewritten Contact alone
+    #[arg(long)]
+    #[serde(default)]
+    pub path: bool,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub cert: Option<PathBuf>,
+    /// Private key, PEM
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: Option<PathBuf>,
+    /// Folder for the database, the certificate and the control socket
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
+}
+
+/// `causeway agent`
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Agent {
+    /// The contact point, port 443 if not given
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub contact: Option<String>,
+    /// Address on which phones find the agent, UDP and TCP: loopback or one of the LAN
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Pin of the contact point's key, as it prints it; without one its certificate must be publicly valid
+    #[arg(long, value_name = "sha256:…")]
+    pub pin: Option<String>,
+    /// Account file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub account: Option<PathBuf>,
+    /// Folder for the control socket
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
+}
+
+/// `causeway subscriber …`
+#[derive(Debug, Args)]
+pub struct Subscriber {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: SubscriberAction,
+}
+
+/// Where the subscriber database lies, and how to print it.
+#[derive(Clone, Debug, Args)]
+pub struct Database {
+    /// Folder of the database
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be done with subscribers.
+#[derive(Debug, Subcommand)]
+pub enum SubscriberAction {
+    /// Add a subscriber; the password is asked for, or read from standard input
+    Add {
+        /// sip:user@domain
+        uri: String,
+        /// Read the password from the first line of standard input
+        #[arg(long)]
+        password_stdin: bool,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// List all subscribers
+    List {
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Show one subscriber
+    Show {
+        /// sip:user@domain
+        uri: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Change a password
+    Passwd {
+        /// sip:user@domain
+        uri: String,
+        /// Read the password from the first line of standard input
+        #[arg(long)]
+        password_stdin: bool,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Remove a subscriber
+    Remove {
+        /// sip:user@domain
+        uri: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Add or change many: a CSV file with the columns uri,password
+    Import {
+        /// The file, or - for standard input
+        file: PathBuf,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+/// `causeway status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Folder of the running process, as in its --data
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
+    /// Show it anew every second
+    #[arg(long)]
+    pub watch: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `causeway sip …`
+#[derive(Debug, Args)]
+pub struct Sip {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: SipAction,
+}
+
+/// What can be done with SIP messages.
+#[derive(Debug, Subcommand)]
+pub enum SipAction {
+    /// Say what is wrong with a message: line, RFC section, and the answer a server would give
+    Check {
+        /// The file with the message, or - for standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,187 @@
+//! How `causeway status` and its kin reach a running process: a Unix socket, `control.sock` in its data
+//! directory, open to its owner alone.
+//!
+//! One JSON object per line each way. A request is `{"command":"status"}` or `{"command":"drain"}`; the answer
+//! `{"version":1,"ok":true,"status":[…]}`, one status per worker, or `{"version":1,"ok":false,"error":"…"}`.
+
+use crate::sys::set_mode;
+use crate::tls::create_private_dir;
+use crate::worker::Handle;
+use causeway_node::Status;
+use serde_json::json;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// The socket's name in the data directory.
+pub const FILE: &str = "control.sock";
+/// The longest request line.
+const LONGEST: u64 = 4096;
+/// The longest answer that a client takes.
+const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
+/// How long either side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can be asked of a running process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The status of all workers.
+    Status,
+    /// A clean end; the answer comes at once, the end later.
+    Drain,
+}
+
+impl Command {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Drain => "drain",
+        }
+    }
+}
+
+/// Why a process cannot be reached, or does not do as it is told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing listens there.
+    #[error("{0}: nothing runs with this data directory")]
+    NotRunning(PathBuf),
+    /// Something else runs there already.
+    #[error("{0}: another process runs with this data directory")]
+    Taken(PathBuf),
+    /// The socket cannot be made, reached or used.
+    #[error("{path}: {source}")]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process answered that it cannot.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Answers on the control socket as long as it lives.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+}
+
+impl Server {
+    /// Opens the socket in `dir`, which is made if it is missing, and answers for these workers on a thread
+    /// of its own. A socket that a dead process has left is replaced.
+    pub fn start(dir: &Path, workers: Vec<Handle>) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        let fail = |source| Error::Io { path: path.clone(), source };
+        create_private_dir(dir).map_err(fail)?;
+        match UnixStream::connect(&path) {
+            Ok(_) => return Err(Error::Taken(dir.to_owned())),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(&path).map_err(fail)?
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(fail(e)),
+        }
+        let listener = listen(&path).map_err(fail)?;
+        thread::Builder::new()
+            .name("control".into())
+            .spawn(move || serve(&listener, &workers))
+            .map_err(fail)?;
+        Ok(Self { path })
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    set_mode(socket.as_fd(), 0o600)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(16)?;
+    Ok(socket.into())
+}
+
+/// One client after the other: they are few, and each has a limited time.
+fn serve(listener: &UnixListener, workers: &[Handle]) {
+    loop {
+        match listener.accept() {
+            Ok((client, _)) => {
+                if let Err(error) = answer(client, workers) {
+                    tracing::debug!("control: {error}");
+                }
+            }
+            Err(error) => {
+                tracing::warn!("control: {error}");
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+fn answer(client: UnixStream, workers: &[Handle]) -> io::Result<()> {
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new((&client).take(LONGEST)).read_line(&mut line)?;
+    let request: Status = serde_json::from_str(&line).unwrap_or_default();
+    let result = match request.get("command").and_then(Status::as_str) {
+        Some("status") => workers
+            .iter()
+            .map(|w| w.status(PATIENCE).map_err(|gone| format!("{}: {gone}", w.name())))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Status::from),
+        Some("drain") => {
+            workers.iter().for_each(Handle::drain);
+            Ok(Status::Null)
+        }
+        _ => {
+            Err("unknown request: it must be {\"command\":\"status\"} or {\"command\":\"drain\"}".to_owned())
+        }
+    };
+    let mut reply = match result {
+        Ok(status) => json!({"version": 1, "ok": true, "status": status}),
+        Err(error) => json!({"version": 1, "ok": false, "error": error}),
+    }
+    .to_string();
+    reply.push('\n');
+    (&client).write_all(reply.as_bytes())
+}
+
+/// Asks the process that runs with `dir`. Of [`Command::Status`] the answer is a list, one status per worker.
+pub fn request(dir: &Path, command: Command) -> Result<Status, Error> {
+    let path = dir.join(FILE);
+    let fail = |source| Error::Io { path: path.clone(), source };
+    let socket = match UnixStream::connect(&path) {
+        Ok(socket) => socket,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Err(Error::NotRunning(dir.to_owned()));
+        }
+        Err(e) => return Err(fail(e)),
+    };
+    socket.set_read_timeout(Some(2 * PATIENCE)).map_err(fail)?;
+    let line = json!({"command": command.name()}).to_string() + "\n";
+    (&socket).write_all(line.as_bytes()).map_err(fail)?;
+    let mut reply = String::new();
+    BufReader::new((&socket).take(LONGEST_ANSWER)).read_line(&mut reply).map_err(fail)?;
+    let reply: Status = serde_json::from_str(&reply).map_err(|e| fail(io::Error::other(e)))?;
+    match reply.get("ok").and_then(Status::as_bool) {
+        Some(true) => Ok(reply.get("status").cloned().unwrap_or_default()),
+        _ => Err(Error::Refused(
+            reply.get("error").and_then(Status::as_str).unwrap_or("the answer makes no sense").to_owned(),
+        )),
+    }
+}

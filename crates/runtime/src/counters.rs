@@ -1,0 +1,55 @@
+//! What a worker counts.
+
+use causeway_node::Status;
+use serde_json::json;
+
+/// Totals since the start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    pub wakes: u64,
+    pub datagrams_in: u64,
+    pub datagrams_out: u64,
+    pub send_calls: u64,
+    pub send_errors: u64,
+    pub receive_errors: u64,
+    pub unroutable: u64,
+    pub inside: u64,
+    pub accepted: u64,
+    pub accept_refused: u64,
+    pub accept_errors: u64,
+    pub commits: u64,
+    pub ticks: u64,
+    pub tick_late_us: u64,
+    pub tick_late_max_us: u64,
+    pub ticks_missed: u64,
+}
+
+impl Counters {
+    pub fn sent(&mut self, sent: crate::sys::Sent) {
+        self.datagrams_out += sent.sent;
+        self.send_errors += sent.failed;
+        self.send_calls += sent.calls;
+    }
+
+    pub fn status(&self, connections: usize) -> Status {
+        let mean = self.tick_late_us.checked_div(self.ticks).unwrap_or(0);
+        json!({
+            "wakes": self.wakes,
+            "datagrams_in": self.datagrams_in,
+            "datagrams_out": self.datagrams_out,
+            "send_calls": self.send_calls,
+            "send_errors": self.send_errors,
+            "receive_errors": self.receive_errors,
+            "unroutable": self.unroutable,
+            "inside": self.inside,
+            "connections": connections,
+            "accepted": self.accepted,
+            "accept_refused": self.accept_refused,
+            "accept_errors": self.accept_errors,
+            "commits": self.commits,
+            "ticks": self.ticks,
+            "ticks_missed": self.ticks_missed,
+            "tick_late_us": {"mean": mean, "max": self.tick_late_max_us},
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! A node and what belongs to it.
+
+use super::{Mail, Token};
+use crate::persist::Journal;
+use crate::worker::{Authority, Setup};
+use causeway_node::{Flow, Node, Outbox};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::any::Any;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// A node that can be looked into and moved to another thread.
+pub(crate) trait Hosted: Node + Any + Send {}
+impl<N: Node + Any + Send> Hosted for N {}
+
+/// Hashes a flow's number: one multiplication. The numbers are ours, so nobody can make them collide.
+#[derive(Default)]
+pub(crate) struct FlowHasher(u64);
+
+impl Hasher for FlowHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.0 = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+pub(crate) type Flows = HashMap<Flow, Token, BuildHasherDefault<FlowHasher>>;
+
+pub(crate) struct Member {
+    pub name: String,
+    pub node: Box<dyn Hosted>,
+    pub out: Outbox,
+    pub rng: StdRng,
+    pub flows: Flows,
+    pub journal: Journal,
+    pub authority: Option<Box<dyn Authority>>,
+    pub server: Option<crate::tls::Server>,
+    pub client: Option<crate::tls::Client>,
+    next_accepted: u32,
+}
+
+impl Member {
+    pub fn new(index: usize, setup: Setup, mail: Mail) -> std::io::Result<Self> {
+        Ok(Self {
+            journal: Journal::new(index, &setup.name, setup.persister, mail)?,
+            name: setup.name,
+            node: setup.node,
+            out: Outbox::default(),
+            rng: StdRng::try_from_os_rng().map_err(std::io::Error::other)?,
+            flows: Flows::default(),
+            authority: setup.authority,
+            server: setup.server,
+            client: setup.client,
+            next_accepted: Flow::ACCEPTED,
+        })
+    }
+
+    /// An id for an accepted connection; ids return only after two thousand million others.
+    pub fn accepted_flow(&mut self) -> Flow {
+        loop {
+            let flow = Flow(self.next_accepted);
+            self.next_accepted = self.next_accepted.checked_add(1).unwrap_or(Flow::ACCEPTED);
+            if !self.flows.contains_key(&flow) {
+                return flow;
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Outputs, carried out.
+
+use super::{Engine, Kind, Later, Token};
+use crate::resolve::Resolver;
+use causeway_node::{Answer, Credentials, Flow, Level, Output, Question};
+
+impl Engine {
+    /// Carries out what is in a node's outbox.
+    pub(super) fn drain(&mut self, node: usize) {
+        if self.nodes[node].out.is_empty() {
+            return;
+        }
+        let mut out = std::mem::take(&mut self.nodes[node].out);
+        out.drain(|gate, output| {
+            if let Some(output) = self.nodes[node].journal.held.pass(gate, output) {
+                self.act(node, output);
+            }
+        });
+        self.nodes[node].out = out;
+    }
+
+    pub(super) fn act(&mut self, node: usize, output: Output<'_>) {
+        match output {
+            Output::Datagram { flow, to, bytes } => self.send_datagram(node, flow, to, bytes),
+            Output::Stream { flow, bytes } => self.queue_bytes(node, flow, bytes),
+            Output::Wake { flow } => self.ask_wake(node, flow),
+            Output::Bind { flow, local, class } => self.bind(node, flow, local, class),
+            Output::Listen { flow, local, transport, class } => {
+                self.listen(node, flow, local, transport, class)
+            }
+            Output::Connect { flow, connect } => self.connect(node, flow, connect),
+            Output::Close { flow } => self.close(node, flow),
+            Output::Persist { seq, record } => self.nodes[node].journal.write(seq, record.clone()),
+            Output::Ask { id, question } => self.ask(node, id, question),
+            Output::Notice { level, text } => self.notice(node, level, text),
+        }
+    }
+
+    fn close(&mut self, node: usize, flow: Flow) {
+        let Some(token) = self.flow_token(node, flow) else { return };
+        match self.sock(token).map(|sock| &sock.kind) {
+            Some(Kind::Stream(_)) => self.leave(token),
+            Some(Kind::Inside(_)) => self.close_inside(token),
+            Some(Kind::Udp { .. } | Kind::Listener(_)) => self.forget(token),
+            None => drop(self.nodes[node].flows.remove(&flow)),
+        }
+    }
+
+    /// Removes a socket; closing the descriptor takes it out of its epoll set as well.
+    pub(super) fn forget(&mut self, token: Token) {
+        let Some(sock) = self.sock(token) else { return };
+        let (node, flow) = (sock.node, sock.flow);
+        match &sock.kind {
+            // Its last datagrams are still in the batch.
+            Kind::Udp { .. } => {
+                let sent = self.send.flush();
+                self.counters.sent(sent);
+            }
+            Kind::Stream(_) => self.connections = self.connections.saturating_sub(1),
+            Kind::Listener(_) | Kind::Inside(_) => {}
+        }
+        self.timers.cancel(token);
+        self.socks.remove(token.place());
+        if let Some(member) = self.nodes.get_mut(node)
+            && member.flows.get(&flow) == Some(&token)
+        {
+            member.flows.remove(&flow);
+        }
+    }
+
+    fn ask(&mut self, node: usize, question: u64, what: &Question) {
+        let answer = match what {
+            Question::Resolve { host, port } => match Resolver::literal(host, *port) {
+                Some(answer) => Some(answer),
+                None => self.resolver.ask(node, question, host, *port),
+            },
+            Question::Credential(credential) => {
+                let authority = self.nodes[node].authority.as_mut();
+                let verdict = authority.map_or(Credentials::Unavailable, |a| a.check(credential));
+                Some(Answer::Credential(verdict))
+            }
+        };
+        if let Some(answer) = answer {
+            self.later.push_back((node, Later::Answer { question, answer }));
+        }
+    }
+
+    fn notice(&self, node: usize, level: Level, text: &str) {
+        let node = self.nodes[node].name.as_str();
+        match level {
+            Level::Debug => tracing::debug!(node, "{text}"),
+            Level::Info => tracing::info!(node, "{text}"),
+            Level::Warn => tracing::warn!(node, "{text}"),
+            Level::Error => tracing::error!(node, "{text}"),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! One connection over the kernel: plain or TLS, a bounded queue, an end that is clean.
+
+use crate::sys;
+use crate::tls::{ALPN, EXPORTER_LABEL};
+use causeway_node::{Class, Flow, MIN_ROOM};
+use rustls::Connection;
+use socket2::SockRef;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+
+/// What a connection holds of what a node gave it by `Outbox::stream`; beyond, it is closed.
+pub const QUEUE_LIMIT: usize = 1024 * 1024;
+/// TCP_NOTSENT_LOWAT (tcp(7)): the socket counts as writable while less than this is unsent.
+const LOW_WATER: u32 = 16 * 1024;
+/// A node is asked for more until this much is unsent: what waits, waits where it can still be dropped.
+const UNSENT_LIMIT: usize = 32 * 1024;
+/// What is encrypted at once.
+const SEAL_AT_ONCE: usize = 32 * 1024;
+/// How often a node is asked in one flush, so that a fast reader does not hold up everybody else.
+const FILLS_PER_FLUSH: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The SYN is out.
+    Connecting,
+    /// TCP is up, TLS is not yet.
+    Handshake,
+    /// The node knows of it.
+    Open,
+    /// The node has closed it; its queue is still going out.
+    Leaving,
+    /// Our FIN is out; what still comes in is thrown away until the peer's.
+    Shut,
+}
+
+/// What flushing came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing left to send.
+    Idle,
+    /// More to send once the socket is writable.
+    Waiting,
+}
+
+/// What one read gave.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// There may be more at once.
+    pub more: bool,
+    /// Nothing will follow, and why.
+    pub end: Option<String>,
+}
+
+pub struct Stream {
+    pub socket: TcpStream,
+    pub class: Class,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    /// The listener that accepted it.
+    pub listener: Option<Flow>,
+    pub state: State,
+    /// The node wants to be asked for more.
+    pub asking: bool,
+    /// It stands in the list of those to be flushed.
+    pub listed: bool,
+    /// The events asked for at present.
+    pub interest: u32,
+    tls: Option<Box<Connection>>,
+    queue: Vec<u8>,
+    head: usize,
+}
+
+impl Stream {
+    pub fn new(socket: TcpStream, class: Class, peer: SocketAddr, state: State) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        SockRef::from(&socket).set_tcp_notsent_lowat(LOW_WATER)?;
+        let local = socket.local_addr()?;
+        Ok(Self {
+            socket,
+            class,
+            peer,
+            local,
+            listener: None,
+            state,
+            asking: false,
+            listed: false,
+            interest: 0,
+            tls: None,
+            queue: Vec::new(),
+            head: 0,
+        })
+    }
+
+    pub fn with_tls(mut self, mut tls: Connection) -> Self {
+        tls.set_buffer_limit(None);
+        self.tls = Some(Box::new(tls));
+        self
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Bytes that wait in the queue.
+    pub fn queued(&self) -> usize {
+        self.queue.len() - self.head
+    }
+
+    /// Queues bytes; false if there is no room for them.
+    pub fn enqueue(&mut self, bytes: &[u8]) -> bool {
+        if self.queued() + bytes.len() > QUEUE_LIMIT {
+            return false;
+        }
+        if self.head > 0 && self.head >= self.queue.len() / 2 {
+            self.queue.drain(..self.head);
+            self.head = 0;
+        }
+        self.queue.extend_from_slice(bytes);
+        true
+    }
+
+    /// Reads once and appends the plain text to `plain`.
+    pub fn receive(&mut self, scratch: &mut [u8], plain: &mut Vec<u8>) -> Received {
+        let n = match self.socket.read(scratch) {
+            Ok(0) => return Received { more: false, end: Some(self.at_end()) },
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Received::default(),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Received { more: true, end: None },
+            Err(e) => return Received { more: false, end: Some(reason(&e)) },
+        };
+        let more = n == scratch.len();
+        let Some(wire) = scratch.get(..n) else { return Received::default() };
+        let Some(tls) = &mut self.tls else {
+            plain.extend_from_slice(wire);
+            return Received { more, end: None };
+        };
+        match open(tls, wire, plain) {
+            Ok(closed) => Received { more, end: closed.then(|| "closed by the peer".to_owned()) },
+            Err(why) => {
+                // Let the peer know as well, if the socket takes it.
+                let _ = tls.write_tls(&mut self.socket);
+                Received { more: false, end: Some(why) }
+            }
+        }
+    }
+
+    fn at_end(&self) -> String {
+        match self.state {
+            State::Handshake => "closed by the peer during the TLS handshake".to_owned(),
+            _ => "closed by the peer".to_owned(),
+        }
+    }
+
+    /// Whether the handshake has just come to its end; then the exporter.
+    pub fn handshake_done(&mut self) -> Option<Result<[u8; 32], String>> {
+        let tls = self.tls.as_ref()?;
+        if self.state != State::Handshake || tls.is_handshaking() {
+            return None;
+        }
+        if tls.alpn_protocol() != Some(ALPN) {
+            return Some(Err("TLS: the peer does not offer causeway/1 (ALPN)".to_owned()));
+        }
+        let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None);
+        Some(exporter.map_err(|error| format!("TLS: no exporter: {error}")))
+    }
+
+    /// Sends what is queued; then, while the socket has room, what `fill` gives.
+    pub fn flush(
+        &mut self,
+        buf: &mut Vec<u8>,
+        mut fill: impl FnMut(usize, &mut Vec<u8>),
+    ) -> Result<Flushed, String> {
+        let mut fills = 0;
+        if self.state == State::Connecting {
+            return Ok(Flushed::Idle);
+        }
+        loop {
+            if !self.write_records()? {
+                return Ok(Flushed::Waiting);
+            }
+            match self.state {
+                State::Connecting | State::Handshake | State::Shut => return Ok(Flushed::Idle),
+                State::Open | State::Leaving => {}
+            }
+            if self.queued() > 0 {
+                if !self.write_queue()? {
+                    return Ok(Flushed::Waiting);
+                }
+                continue;
+            }
+            if self.state == State::Leaving {
+                if let Some(tls) = &mut self.tls {
+                    tls.send_close_notify();
+                    let _ = tls.write_tls(&mut self.socket);
+                }
+                // An error means that the connection is gone, which reading will tell.
+                let _ = self.socket.shutdown(Shutdown::Write);
+                self.state = State::Shut;
+                return Ok(Flushed::Idle);
+            }
+            if !self.asking {
+                return Ok(Flushed::Idle);
+            }
+            let unsent = sys::unsent(self.socket.as_fd()).map_err(|e| reason(&e))?;
+            let room = UNSENT_LIMIT.saturating_sub(unsent);
+            if room < MIN_ROOM || fills == FILLS_PER_FLUSH {
+                return Ok(Flushed::Waiting);
+            }
+            fills += 1;
+            buf.clear();
+            fill(room, buf);
+            if buf.is_empty() {
+                self.asking = false;
+                return Ok(Flushed::Idle);
+            }
+            self.give(buf)?;
+        }
+    }
+
+    /// Writes what TLS holds ready; false if the socket is full.
+    fn write_records(&mut self) -> Result<bool, String> {
+        let Some(tls) = &mut self.tls else { return Ok(true) };
+        while tls.wants_write() {
+            match tls.write_tls(&mut self.socket) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(reason(&e)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes or seals the next part of the queue; false if the socket is full.
+    fn write_queue(&mut self) -> Result<bool, String> {
+        let end = self.queue.len();
+        if let Some(tls) = &mut self.tls {
+            let end = end.min(self.head + SEAL_AT_ONCE);
+            tls.writer().write_all(&self.queue[self.head..end]).map_err(|e| reason(&e))?;
+            self.head = end;
+        } else {
+            match self.socket.write(&self.queue[self.head..end]) {
+                Ok(n) => self.head += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(reason(&e)),
+            }
+        }
+        if self.head == self.queue.len() {
+            self.queue.clear();
+            self.head = 0;
+        }
+        Ok(true)
+    }
+
+    fn give(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match &mut self.tls {
+            Some(tls) => tls.writer().write_all(bytes).map_err(|e| reason(&e)),
+            None => {
+                self.queue.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Decrypts `wire`; whether the peer has said goodbye.
+fn open(tls: &mut Connection, mut wire: &[u8], plain: &mut Vec<u8>) -> Result<bool, String> {
+    let mut closed = false;
+    while !wire.is_empty() {
+        if tls.read_tls(&mut wire).map_err(|e| reason(&e))? == 0 {
+            break;
+        }
+        let state = tls.process_new_packets().map_err(|e| explain(&e))?;
+        let ready = state.plaintext_bytes_to_read();
+        closed = state.peer_has_closed();
+        if ready > 0 {
+            let start = plain.len();
+            plain.resize(start + ready, 0);
+            tls.reader().read_exact(&mut plain[start..]).map_err(|e| reason(&e))?;
+        }
+        if closed {
+            break;
+        }
+    }
+    Ok(closed)
+}
+
+/// A TLS error as an operator can use it.
+pub fn explain(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::General(text) => format!("TLS: {text}"),
+        rustls::Error::AlertReceived(alert) => format!("TLS: refused by the peer (alert {alert:?})"),
+        rustls::Error::InvalidMessage(_) => format!("TLS: the peer does not speak TLS ({error})"),
+        other => format!("TLS: {other}"),
+    }
+}
+
+/// An I/O error as an operator can use it.
+pub fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "reset by the peer".to_owned(),
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::TimedOut => "timed out".to_owned(),
+        _ => match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => format!("{error}; raise the limit of open files"),
+            _ => error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,137 @@
+//! Datagrams of the kernel.
+
+use super::{Engine, HEAVY, Kind, Later, Opening, Token};
+use crate::sys::{BATCH, IN};
+use crate::worker::Bound;
+use causeway_node::{Class, Flow, Input};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+
+/// Batches taken from one socket before the others get their turn.
+const BATCHES_PER_WAKE: usize = 16;
+/// Datagrams per call on a media port, which sees one or two per tick.
+const MEDIA_BATCH: usize = 16;
+/// What a signalling port may hold unread; the system may grant less.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+
+impl Engine {
+    pub(super) fn bind(&mut self, node: usize, flow: Flow, local: SocketAddr, class: Class) {
+        if self.in_use(node, flow) {
+            return;
+        }
+        if self.inside.has(local.ip()) {
+            return self.bind_inside(node, flow, local);
+        }
+        let bound = open_udp(local, class).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        match bound {
+            Ok((local, socket)) => {
+                let media = class == Class::Media;
+                let token = self.insert(node, flow, Kind::Udp { socket, media });
+                let (epoll, sock) =
+                    (if media { &self.media } else { &self.main }, self.socks.get(token.place()));
+                if let Some(Kind::Udp { socket, .. }) = sock.map(|s| &s.kind)
+                    && let Err(error) = epoll.add(socket.as_fd(), token.0, IN)
+                {
+                    self.forget(token);
+                    return self.not_bound(node, flow, local, "udp", &error);
+                }
+                self.bound(token, local, "udp");
+            }
+            Err(error) => self.not_bound(node, flow, local, "udp", &error),
+        }
+    }
+
+    /// A flow that a node uses twice is a fault of the node; what is there stays as it is.
+    pub(super) fn in_use(&self, node: usize, flow: Flow) -> bool {
+        let used = self.flow_token(node, flow).is_some();
+        if used {
+            tracing::error!(node = self.nodes[node].name, flow = flow.0, "a flow in use was opened again");
+            debug_assert!(false, "flow {} of {} is in use", flow.0, self.nodes[node].name);
+        }
+        used
+    }
+
+    pub(super) fn bound(&mut self, token: Token, local: SocketAddr, what: &'static str) {
+        let Some(sock) = self.sock(token) else { return };
+        let (node, flow) = (sock.node, sock.flow);
+        self.ready.note(Ok(Bound { node: self.nodes[node].name.clone(), flow, local, what }));
+        let opening = Opening { flow, listener: None, local, peer: local, exporter: None };
+        self.later.push_back((node, Later::Opened(token, Box::new(opening))));
+    }
+
+    pub(super) fn not_bound(
+        &mut self,
+        node: usize,
+        flow: Flow,
+        local: SocketAddr,
+        what: &str,
+        error: &io::Error,
+    ) {
+        let why = format!("{what} {local}: {}", super::stream::reason(error));
+        self.ready.note(Err(format!("{}: {why}", self.nodes[node].name)));
+        self.tell_closed(node, flow, why);
+    }
+
+    /// Takes in what waits on a port.
+    pub(super) fn read_udp(&mut self, token: Token, media: bool) {
+        let Some(mut recv) = self.recv.take() else { return };
+        let limit = if media { MEDIA_BATCH } else { BATCH };
+        for _ in 0..BATCHES_PER_WAKE {
+            let Some(sock) = self.sock(token) else { break };
+            let (node, flow) = (sock.node, sock.flow);
+            let Kind::Udp { socket, .. } = &sock.kind else { break };
+            let n = match recv.receive(socket.as_fd(), limit) {
+                Ok(n) => n,
+                // What ICMP says of an earlier datagram; there may be good ones behind it.
+                Err(_) => {
+                    self.counters.receive_errors += 1;
+                    continue;
+                }
+            };
+            self.counters.datagrams_in += n as u64;
+            for i in 0..n {
+                if let Some(got) = recv.get(i) {
+                    self.hand(node, Input::Datagram { flow, from: got.from, bytes: got.bytes });
+                }
+            }
+            if self.nodes[node].out.weight() > HEAVY {
+                self.drain(node);
+            }
+            if n < limit {
+                break;
+            }
+        }
+        self.recv = Some(recv);
+    }
+
+    pub(super) fn send_datagram(&mut self, node: usize, flow: Flow, to: SocketAddr, bytes: &[u8]) {
+        let Some(token) = self.flow_token(node, flow) else { return };
+        match self.socks.get(token.place()).map(|sock| &sock.kind) {
+            Some(Kind::Udp { socket, .. }) => {
+                if self.inside.has(to.ip()) {
+                    self.counters.unroutable += 1;
+                } else {
+                    let sent = self.send.push(socket.as_fd(), to, bytes);
+                    self.counters.sent(sent);
+                }
+            }
+            Some(Kind::Inside(_)) => self.send_inside(token, to, bytes),
+            _ => {}
+        }
+    }
+}
+
+fn open_udp(local: SocketAddr, class: Class) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&local.into())?;
+    if class == Class::Signalling {
+        // Best effort: a burst of retransmissions shall not be lost because we were busy for a moment.
+        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+    Ok(socket.into())
+}

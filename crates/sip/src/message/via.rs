@@ -1,0 +1,152 @@
+//! One Via value (RFC 3261 §20.42).
+
+use super::params::Params;
+use crate::bytes::{LWS, head, is, number, same, skip_lws, span, tail, trim};
+use std::net::IpAddr;
+
+/// One hop that a message has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via<'a> {
+    /// The whole value as written.
+    pub raw: &'a [u8],
+    /// `SIP`.
+    pub protocol: &'a [u8],
+    /// `2.0`.
+    pub version: &'a [u8],
+    /// `UDP`, `TCP`, `TLS`, `SCTP`, `WS`, `WSS` or any other token; compare without case.
+    pub transport: &'a [u8],
+    /// The host of sent-by: a name, an IPv4 address, or an IPv6 address in brackets.
+    pub host: &'a [u8],
+    /// The port of sent-by; `None` when it is not written or no number up to 65535.
+    pub port: Option<u16>,
+    /// Everything after sent-by.
+    pub params: Params<'a>,
+}
+
+impl<'a> Via<'a> {
+    /// Reads one value, with white space and folds wherever §25.1 has SLASH, COLON, SEMI or EQUAL. `None`
+    /// when it has not three parts before sent-by, or no host.
+    #[inline]
+    pub fn parse(value: &'a [u8]) -> Option<Via<'a>> {
+        let raw = trim(value);
+        let (protocol, version, rest) = match raw {
+            [b'S', b'I', b'P', b'/', b'2', b'.', b'0', b'/', rest @ ..] => (head(raw, 3), &raw[4..7], rest),
+            _ => Self::protocol(raw)?,
+        };
+        let rest = skip_lws(rest);
+        let length = rest.iter().position(|&b| is(b, LWS)).unwrap_or(rest.len());
+        let transport = head(rest, length);
+        let rest = skip_lws(tail(rest, length));
+        let host_len = match rest.first() {
+            Some(b'[') => memchr::memchr(b']', rest)? + 1,
+            _ => rest.iter().position(|&b| b == b':' || b == b';' || is(b, LWS)).unwrap_or(rest.len()),
+        };
+        let host = head(rest, host_len);
+        if transport.is_empty() || host.is_empty() {
+            return None;
+        }
+        let mut rest = skip_lws(tail(rest, host_len));
+        let mut port = None;
+        if let [b':', after @ ..] = rest {
+            let after = skip_lws(after);
+            let digits = span(after, crate::bytes::DIGIT);
+            port = number(head(after, digits));
+            rest = tail(after, digits);
+        }
+        Some(Via { raw, protocol, version, transport, host, port, params: Params::new(rest) })
+    }
+
+    /// `SIP / 2.0 /` with blanks or another protocol; the rest begins after the second slash.
+    fn protocol(raw: &'a [u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+        let slash = memchr::memchr(b'/', raw)?;
+        let rest = tail(raw, slash + 1);
+        let second = memchr::memchr(b'/', rest)?;
+        Some((trim(head(raw, slash)), trim(head(rest, second)), tail(rest, second + 1)))
+    }
+
+    /// The transaction identifier of the hop.
+    #[inline]
+    pub fn branch(&self) -> Option<&'a [u8]> {
+        self.params.value(b"branch").filter(|branch| !branch.is_empty())
+    }
+
+    /// Whether the branch is one of RFC 3261 (§8.1.1.7): begins with the magic cookie and has something
+    /// after it. Otherwise transactions are matched as RFC 2543 did (§17.2.3).
+    #[inline]
+    pub fn has_cookie(&self) -> bool {
+        self.branch().is_some_and(|branch| branch.len() > 7 && branch.starts_with(b"z9hG4bK"))
+    }
+
+    /// Where the message really came from, as the next hop saw it (§18.2.1).
+    pub fn received(&self) -> Option<&'a [u8]> {
+        self.params.value(b"received")
+    }
+
+    /// RFC 3581: `None` without `rport`, `Some(None)` for a request for it, `Some(Some(port))` when filled in.
+    pub fn rport(&self) -> Option<Option<u16>> {
+        Some(self.params.get(b"rport")?.value.and_then(number))
+    }
+
+    /// The multicast address that the response is to be sent to (§18.1.1).
+    pub fn maddr(&self) -> Option<&'a [u8]> {
+        self.params.value(b"maddr")
+    }
+
+    /// The host as an address, when it is one.
+    pub fn host_ip(&self) -> Option<IpAddr> {
+        parse_ip(self.host)
+    }
+
+    /// Whether both parts of sent-by are equal, hosts without case.
+    pub fn same_sent_by(&self, other: &Via<'_>) -> bool {
+        same(self.host, other.host) && self.port == other.port
+    }
+}
+
+/// An address as it is written in a message: IPv4, or IPv6 with or without brackets.
+pub fn parse_ip(host: &[u8]) -> Option<IpAddr> {
+    let bare = match host {
+        [b'[', inner @ .., b']'] => inner,
+        _ => host,
+    };
+    if bare.len() > 45 {
+        return None;
+    }
+    std::str::from_utf8(bare).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_wherever_the_grammar_has_them() {
+        let via = Via::parse(b"SIP  / 2.0\r\n /UDP\r\n    192.0.2.2 : 5070 ;branch = 390skdjuw").unwrap();
+        assert_eq!((via.protocol, via.version, via.transport), (&b"SIP"[..], &b"2.0"[..], &b"UDP"[..]));
+        assert_eq!((via.host, via.port), (&b"192.0.2.2"[..], Some(5070)));
+        assert_eq!(via.branch(), Some(&b"390skdjuw"[..]));
+        assert!(!via.has_cookie());
+    }
+
+    #[test]
+    fn addresses_and_rport() {
+        let via =
+            Via::parse(b"SIP/2.0/TLS [2001:db8::9:1]:5061;rport=9;received=[::1];branch=z9hG4bK1").unwrap();
+        assert_eq!(via.host_ip(), "2001:db8::9:1".parse().ok());
+        assert_eq!(via.port, Some(5061));
+        assert_eq!(via.rport(), Some(Some(9)));
+        assert_eq!(via.received().and_then(parse_ip), "::1".parse().ok());
+        assert!(via.has_cookie());
+        assert_eq!(Via::parse(b"SIP/2.0/UDP h;rport").unwrap().rport(), Some(None));
+        assert_eq!(Via::parse(b"SIP/2.0/UDP h").unwrap().rport(), None);
+    }
+
+    #[test]
+    fn what_is_no_via() {
+        for text in
+            [&b""[..], b"SIP/2.0/UDP", b"SIP/2.0/UDP ", b"SIP/2.0 UDP x", b"SIP/2.0/UDP ;branch=1", b"h"]
+        {
+            assert_eq!(Via::parse(text), None, "{:?}", String::from_utf8_lossy(text));
+        }
+    }
+}

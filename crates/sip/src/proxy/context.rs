@@ -1,0 +1,100 @@
+//! The response context of one proxied request (RFC 3261 §16.6, §16.7): its branches, and which of their
+//! final responses is the best.
+
+use crate::transaction::{ClientId, Hop};
+use crate::{Message, Method};
+
+/// One copy of the request, sent to one target.
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub(super) client: ClientId,
+    pub(super) state: BranchState,
+}
+
+/// How far a branch is.
+#[derive(Debug)]
+pub(super) enum BranchState {
+    /// Nothing but 100 so far, or provisional responses.
+    Pending,
+    /// A 2xx has been passed on.
+    Accepted,
+    /// A final response of 300–699, kept until the best is chosen; `None` where none came in time.
+    Final(Option<Box<Message>>, u16),
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) request: Message,
+    pub(super) from: Hop,
+    pub(super) branches: Vec<Branch>,
+    /// A final response has gone upstream.
+    pub(super) answered: bool,
+    /// The caller has cancelled: no further branches.
+    pub(super) cancelled: bool,
+    /// The element may still add branches: it is told by `Exhausted` instead of the best being chosen.
+    pub(super) open: bool,
+    /// The server transaction has ended.
+    pub(super) server_ended: bool,
+}
+
+impl Context {
+    pub(super) fn new(request: Message, from: Hop) -> Self {
+        Self {
+            request,
+            from,
+            branches: Vec::new(),
+            answered: false,
+            cancelled: false,
+            open: false,
+            server_ended: false,
+        }
+    }
+
+    pub(super) fn is_invite(&self) -> bool {
+        self.request.msg().method() == Method::Invite
+    }
+
+    /// Whether every branch has come to an end, and there is at least one.
+    pub(super) fn exhausted(&self) -> bool {
+        !self.branches.is_empty() && !self.branches.iter().any(|b| matches!(b.state, BranchState::Pending))
+    }
+
+    /// The branch with the best final response (§16.7 item 6): a 6xx before all, else the lowest class, and
+    /// within 4xx those that let the caller mend the request.
+    pub(super) fn best(&self) -> Option<(usize, u16)> {
+        let finals = self.branches.iter().enumerate().filter_map(|(index, branch)| match &branch.state {
+            BranchState::Final(_, status) => Some((index, *status)),
+            _ => None,
+        });
+        finals.min_by_key(|(_, status)| rank(*status))
+    }
+}
+
+/// Smaller is better. 503 says nothing about other servers and 408 nothing at all, so that they come last
+/// in their classes.
+fn rank(status: u16) -> (u16, u16) {
+    let class = match status / 100 {
+        6 => 0,
+        class => class,
+    };
+    let within = match status {
+        401 | 407 => 0,
+        415 | 420 | 484 => 1,
+        408 | 503 => 1000,
+        other => 2 + other % 100,
+    };
+    (class, within)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rank;
+
+    #[test]
+    fn order_of_preference() {
+        let mut statuses = [503, 408, 404, 486, 407, 302, 603, 500, 415, 401];
+        statuses.sort_by_key(|status| rank(*status));
+        assert_eq!(statuses, [603, 302, 407, 401, 415, 404, 486, 408, 500, 503]);
+    }
+}

@@ -1,0 +1,509 @@
+//! All transactions of one element.
+
+use super::machine::{Client, Server, Step, Timer};
+use super::{Hop, Sink, Timing};
+use crate::{Message, Method, Msg};
+use causeway_node::{Ctx, Flow, Time, Timers};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+/// The branch parameter of a client transaction of ours: `z9hG4bK-cw`, 16 hexadecimal digits, and whatever
+/// the element appends after a further `-` (a loop-detection hash, RFC 5393 §4.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Branch(u64);
+
+impl Branch {
+    const PREFIX: &'static str = "z9hG4bK-cw";
+
+    /// A new one that nobody can guess.
+    pub fn new(ctx: &mut Ctx<'_>) -> Self {
+        Self(ctx.rng.next_u64())
+    }
+
+    /// Reads a branch parameter; `None` if it is not one of ours.
+    pub fn read(branch: &[u8]) -> Option<Self> {
+        let rest = branch.strip_prefix(Self::PREFIX.as_bytes())?;
+        let (digits, after) = rest.split_at_checked(16)?;
+        if !matches!(after.first(), None | Some(b'-')) || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Branch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:016x}", Self::PREFIX, self.0)
+    }
+}
+
+/// A client transaction: its branch, and whether it is the CANCEL that shares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId {
+    branch: Branch,
+    cancel: bool,
+}
+
+/// A server transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(u64);
+
+/// Why a client transaction ended without a final response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No answer in time: to be taken as a 408 (RFC 3261 §8.1.3.1).
+    Timeout,
+    /// The connection is gone: to be taken as a 503.
+    Transport,
+}
+
+/// What an element should know.
+#[derive(Debug)]
+pub enum Event {
+    /// A new request; the element answers it by [`Layer::respond`].
+    Request {
+        /// Its transaction.
+        id: ServerId,
+        /// The request, with `received` and `rport` filled in.
+        message: Message,
+        /// Where it came from.
+        from: Hop,
+    },
+    /// An ACK that belongs to no transaction: it is for a 2xx.
+    Ack {
+        /// The ACK.
+        message: Message,
+        /// Where it came from.
+        from: Hop,
+    },
+    /// A CANCEL for this INVITE; it has been answered with 200 already.
+    Cancel {
+        /// The transaction of the INVITE.
+        id: ServerId,
+        /// The CANCEL.
+        message: Message,
+    },
+    /// A response: every provisional one, the final one, and further 2xx to an INVITE.
+    Response {
+        /// Which request it answers.
+        id: ClientId,
+        /// The response.
+        message: Message,
+    },
+    /// No final response will come.
+    Failed {
+        /// Of which request.
+        id: ClientId,
+        /// Why.
+        why: Failure,
+    },
+    /// A response that belongs to no transaction.
+    Stray {
+        /// The response.
+        message: Message,
+        /// Where it came from.
+        from: Hop,
+    },
+    /// The ACK for a 300–699 never came (timer H).
+    Unacknowledged {
+        /// The transaction of the INVITE.
+        id: ServerId,
+    },
+    /// A client transaction is over; nothing more comes from it.
+    ClientEnded {
+        /// Which.
+        id: ClientId,
+    },
+    /// A server transaction is over; it can no longer be answered.
+    ServerEnded {
+        /// Which.
+        id: ServerId,
+    },
+}
+
+struct ClientEntry {
+    state: Client,
+    hop: Hop,
+    request: Message,
+    /// The element wants it cancelled, but no provisional response has come yet (RFC 3261 §9.1).
+    cancel_wanted: bool,
+    cancelled: bool,
+}
+
+struct ServerEntry {
+    state: Server,
+    hop: Hop,
+    key: Box<[u8]>,
+    last: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Owner {
+    Client(ClientId),
+    Server(ServerId),
+}
+
+/// All client and server transactions of one element.
+#[derive(Default)]
+pub struct Layer {
+    timing: Timing,
+    clients: HashMap<ClientId, ClientEntry>,
+    servers: HashMap<ServerId, ServerEntry>,
+    by_request: HashMap<Box<[u8]>, ServerId>,
+    timers: Timers<(Owner, Timer)>,
+    events: VecDeque<Event>,
+    serial: u64,
+    scratch: Vec<u8>,
+    /// Requests not served because [`Layer::LIMIT`] was reached.
+    pub refused: u64,
+}
+
+impl Layer {
+    /// Transactions held at most on either side.
+    pub const LIMIT: usize = 200_000;
+
+    /// A layer with these durations.
+    pub fn new(timing: Timing) -> Self {
+        Self { timing, ..Self::default() }
+    }
+
+    /// Its durations.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// How many client and server transactions live.
+    pub fn count(&self) -> (usize, usize) {
+        (self.clients.len(), self.servers.len())
+    }
+
+    /// The next thing that the element should know.
+    pub fn poll(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Layer::timeout`] is due.
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Takes a message that has passed validation.
+    pub fn receive(&mut self, now: Time, from: Hop, message: Message, sink: &mut impl Sink) {
+        if message.msg().is_request() {
+            self.receive_request(now, from, message, sink);
+        } else {
+            self.receive_response(now, from, message, sink);
+        }
+    }
+
+    /// Sends a request whose top Via carries `branch` and starts its transaction. ACK has none: send it to
+    /// the sink.
+    pub fn request(
+        &mut self,
+        now: Time,
+        branch: Branch,
+        hop: Hop,
+        request: Message,
+        sink: &mut impl Sink,
+    ) -> ClientId {
+        let method = request.msg().method();
+        let id = ClientId { branch, cancel: method == Method::Cancel };
+        sink.send(&hop, request.msg().bytes());
+        let (state, step) = Client::start(method == Method::Invite, hop.transport.reliable(), &self.timing);
+        let entry = ClientEntry { state, hop, request, cancel_wanted: false, cancelled: false };
+        self.clients.insert(id, entry);
+        self.run_timers(now, Owner::Client(id), &step);
+        id
+    }
+
+    /// Answers a server transaction. Says whether the response was sent: not if the transaction has ended
+    /// or already has a final response; but a further 2xx to an INVITE always goes (RFC 6026 §7.1).
+    pub fn respond(&mut self, now: Time, id: ServerId, response: &[u8], status: u16, sink: &mut impl Sink) -> bool {
+        let Some(entry) = self.servers.get_mut(&id) else { return false };
+        let again = entry.state == Server::Accepted && (200..300).contains(&status);
+        if !entry.state.open() && !again {
+            return false;
+        }
+        sink.send(&entry.hop, response);
+        entry.last.clear();
+        entry.last.extend_from_slice(response);
+        let (state, step) = entry.state.response(status, entry.hop.transport.reliable(), &self.timing);
+        entry.state = state;
+        self.finish_server(now, id, &step);
+        true
+    }
+
+    /// Cancels an INVITE: at once if a provisional response has come, else when one comes (RFC 3261 §9.1).
+    pub fn cancel(&mut self, now: Time, id: ClientId, sink: &mut impl Sink) {
+        let Some(entry) = self.clients.get_mut(&id) else { return };
+        match entry.state {
+            Client::Calling { .. } => entry.cancel_wanted = true,
+            Client::InviteProceeding if !entry.cancelled => self.send_cancel(now, id, sink),
+            _ => {}
+        }
+    }
+
+    /// Forgets a server transaction that will never be answered.
+    pub fn abandon(&mut self, id: ServerId) {
+        if self.servers.contains_key(&id) {
+            self.end(Owner::Server(id));
+        }
+    }
+
+    /// A connection is gone: what waits for an answer on it fails.
+    pub fn closed(&mut self, flow: Flow) {
+        let mut dead: Vec<ClientId> =
+            self.clients.iter().filter(|(_, e)| e.hop.flow == flow).map(|(id, _)| *id).collect();
+        dead.sort_unstable();
+        for id in dead {
+            let waiting = self.clients.get(&id).is_some_and(|e| {
+                !matches!(e.state, Client::Accepted | Client::Completed | Client::InviteCompleted)
+            });
+            if waiting {
+                self.events.push_back(Event::Failed { id, why: Failure::Transport });
+            }
+            self.end(Owner::Client(id));
+        }
+    }
+
+    /// Answers to a server transaction go to another hop from now on: its connection has been replaced.
+    pub fn rehome(&mut self, old: Flow, new: Hop) {
+        for entry in self.servers.values_mut().filter(|e| e.hop.flow == old) {
+            entry.hop = new;
+        }
+    }
+
+    /// Fires the timers that are due.
+    pub fn timeout(&mut self, now: Time, sink: &mut impl Sink) {
+        while let Some((owner, timer)) = self.timers.pop(now) {
+            match owner {
+                Owner::Client(id) => self.client_timer(now, id, timer, sink),
+                Owner::Server(id) => self.server_timer(now, id, timer, sink),
+            }
+        }
+    }
+
+    fn receive_request(&mut self, now: Time, from: Hop, message: Message, sink: &mut impl Sink) {
+        let msg = message.msg();
+        let method = msg.method();
+        let is_ack = method == Method::Ack;
+        let known = self.server_key(&msg, if is_ack { Method::Invite } else { method });
+        if is_ack {
+            return self.receive_ack(now, from, message, known);
+        }
+        if let Some(id) = known {
+            if let Some(entry) = self.servers.get(&id)
+                && entry.state.request().resend {
+                    sink.send(&entry.hop, &entry.last);
+                }
+            return;
+        }
+        if self.servers.len() >= Self::LIMIT {
+            self.refused += 1;
+            return;
+        }
+        let cancelled = if method == Method::Cancel { self.server_key(&msg, Method::Invite) } else { None };
+        let is_cancel = method == Method::Cancel;
+        let (message, hop) = super::response_path::stamp(message, from);
+        let id = self.add_server(&message.msg(), hop);
+        if is_cancel {
+            self.receive_cancel(now, id, cancelled, message, sink);
+        } else {
+            self.events.push_back(Event::Request { id, message, from });
+        }
+    }
+
+    fn receive_ack(
+        &mut self,
+        now: Time,
+        from: Hop,
+        message: Message,
+        invite: Option<ServerId>,
+    ) {
+        let Some(id) = invite else {
+            let (message, _) = super::response_path::stamp(message, from);
+            return self.events.push_back(Event::Ack { message, from });
+        };
+        let Some(entry) = self.servers.get_mut(&id) else { return };
+        let (state, step) = entry.state.ack(entry.hop.transport.reliable(), &self.timing);
+        entry.state = state;
+        if step.pass {
+            self.events.push_back(Event::Ack { message, from });
+        }
+        self.finish_server(now, id, &step);
+    }
+
+    fn receive_cancel(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        invite: Option<ServerId>,
+        message: Message,
+        sink: &mut impl Sink,
+    ) {
+        let status = if invite.is_some() { 200 } else { 481 };
+        let answer = crate::response_to(message.msg(), status, None, Some(b"cw-cancel")).finish();
+        self.respond(now, id, &answer, status, sink);
+        if let Some(id) = invite {
+            self.events.push_back(Event::Cancel { id, message });
+        }
+    }
+
+    fn receive_response(&mut self, now: Time, from: Hop, message: Message, sink: &mut impl Sink) {
+        let msg = message.msg();
+        let branch = msg.top_via().and_then(|via| Branch::read(via.branch()?));
+        let cancel = msg.cseq().is_some_and(|cseq| cseq.method == Method::Cancel);
+        let id = branch.map(|branch| ClientId { branch, cancel });
+        let Some((id, entry)) = id.and_then(|id| Some((id, self.clients.get_mut(&id)?))) else {
+            return self.events.push_back(Event::Stray { message, from });
+        };
+        let status = msg.status().unwrap_or(0);
+        let (state, step) = entry.state.response(status, entry.hop.transport.reliable(), &self.timing);
+        entry.state = state;
+        let cancel_now = entry.cancel_wanted && state == Client::InviteProceeding;
+        if step.ack
+            && let Some(ack) = crate::ack_for(entry.request.msg(), msg) {
+                sink.send(&entry.hop, &ack);
+            }
+        if step.pass {
+            self.events.push_back(Event::Response { id, message });
+        }
+        if cancel_now {
+            self.send_cancel(now, id, sink);
+        }
+        self.finish_client(now, id, &step);
+    }
+
+    fn send_cancel(&mut self, now: Time, id: ClientId, sink: &mut impl Sink) {
+        let Some(entry) = self.clients.get_mut(&id) else { return };
+        entry.cancel_wanted = false;
+        entry.cancelled = true;
+        let hop = entry.hop;
+        let cancel = crate::cancel_for(entry.request.msg());
+        // A UAS that knows no CANCEL never ends the INVITE: after 64*T1 it counts as cancelled (§9.1).
+        self.timers.set((Owner::Client(id), Timer::B), now + self.timing.t1 * 64);
+        if let Some(Ok(cancel)) = cancel.map(Message::parse) {
+            self.request(now, id.branch, hop, cancel, sink);
+        }
+    }
+
+    fn client_timer(&mut self, now: Time, id: ClientId, timer: Timer, sink: &mut impl Sink) {
+        let Some(entry) = self.clients.get_mut(&id) else { return };
+        let (state, step) = entry.state.timer(timer, &self.timing);
+        entry.state = state;
+        if step.resend {
+            sink.send(&entry.hop, entry.request.msg().bytes());
+        }
+        if step.timed_out {
+            self.events.push_back(Event::Failed { id, why: Failure::Timeout });
+        }
+        self.finish_client(now, id, &step);
+    }
+
+    fn server_timer(&mut self, now: Time, id: ServerId, timer: Timer, sink: &mut impl Sink) {
+        let Some(entry) = self.servers.get_mut(&id) else { return };
+        let (state, step) = entry.state.timer(timer, &self.timing);
+        entry.state = state;
+        if step.resend {
+            sink.send(&entry.hop, &entry.last);
+        }
+        if step.timed_out {
+            self.events.push_back(Event::Unacknowledged { id });
+        }
+        self.finish_server(now, id, &step);
+    }
+
+    fn finish_client(&mut self, now: Time, id: ClientId, step: &Step) {
+        self.run_timers(now, Owner::Client(id), step);
+        if step.end {
+            self.end(Owner::Client(id));
+        }
+    }
+
+    fn finish_server(&mut self, now: Time, id: ServerId, step: &Step) {
+        self.run_timers(now, Owner::Server(id), step);
+        if step.end {
+            self.end(Owner::Server(id));
+        }
+    }
+
+    fn run_timers(&mut self, now: Time, owner: Owner, step: &Step) {
+        for timer in step.stop {
+            self.timers.cancel((owner, *timer));
+        }
+        for (timer, after) in step.set.iter().flatten() {
+            self.timers.set((owner, *timer), now + *after);
+        }
+    }
+
+    fn end(&mut self, owner: Owner) {
+        use Timer::{A, B, D, E, F, G, H, I, J, K, L, M};
+        let timers: &[Timer] = match owner {
+            Owner::Client(_) => &[A, B, D, E, F, K, M],
+            Owner::Server(_) => &[G, H, I, J, L],
+        };
+        for timer in timers {
+            self.timers.cancel((owner, *timer));
+        }
+        match owner {
+            Owner::Client(id) => {
+                self.clients.remove(&id);
+                self.events.push_back(Event::ClientEnded { id });
+            }
+            Owner::Server(id) => {
+                if let Some(entry) = self.servers.remove(&id) {
+                    self.by_request.remove(&entry.key);
+                }
+                self.events.push_back(Event::ServerEnded { id });
+            }
+        }
+    }
+
+    fn add_server(&mut self, msg: &Msg<'_>, hop: Hop) -> ServerId {
+        let method = msg.method();
+        self.serial += 1;
+        let id = ServerId(self.serial);
+        write_key(&mut self.scratch, *msg, method);
+        let key: Box<[u8]> = self.scratch.as_slice().into();
+        self.by_request.insert(key.clone(), id);
+        let state = Server::start(method == Method::Invite);
+        self.servers.insert(id, ServerEntry { state, hop, key, last: Vec::new() });
+        id
+    }
+
+    fn server_key(&mut self, msg: &Msg<'_>, method: Method<'_>) -> Option<ServerId> {
+        write_key(&mut self.scratch, *msg, method);
+        self.by_request.get(self.scratch.as_slice()).copied()
+    }
+
+    /// How long the user of an INVITE server transaction waits for the ACK to a 2xx, and for how long it
+    /// repeats that (RFC 3261 §13.3.1.4).
+    pub fn ack_wait(&self) -> Duration {
+        self.timing.t1 * 64
+    }
+}
+
+/// What makes two requests the same (RFC 3261 §17.2.3): branch, sent-by and method; of a client from before
+/// RFC 3261 its whole top Via, with Request-URI, From, Call-ID and CSeq.
+fn write_key(key: &mut Vec<u8>, msg: Msg<'_>, method: Method<'_>) {
+    key.clear();
+    key.extend_from_slice(method.as_bytes());
+    let via = msg.top_via();
+    let branch = via.as_ref().and_then(|via| via.branch()).unwrap_or_default();
+    let mut part = |bytes: &[u8]| {
+        key.push(0);
+        key.extend_from_slice(bytes);
+    };
+    part(branch);
+    if let Some(via) = &via {
+        part(&via.host.to_ascii_lowercase());
+        part(&via.port.unwrap_or(0).to_be_bytes());
+    }
+    if !branch.starts_with(b"z9hG4bK") {
+        part(msg.request_uri());
+        part(msg.call_id().unwrap_or_default());
+        part(msg.from_tag().unwrap_or_default());
+        part(&msg.cseq().map_or(0, |cseq| cseq.number).to_be_bytes());
+    }
+}

@@ -1,0 +1,27 @@
+//! Where responses go: what a server notes in the top Via when a request arrives (RFC 3261 §18.2, RFC 3581).
+
+use super::{Hop, Transport};
+use crate::{Edit, Message};
+use std::net::SocketAddr;
+
+/// Fills in `received` and `rport` of the top Via where they are due, and tells where the responses go: over
+/// the same connection, or to the source of the datagram.
+pub(super) fn stamp(message: Message, from: Hop) -> (Message, Hop) {
+    let msg = message.msg();
+    let Some(via) = msg.top_via() else { return (message, from) };
+    let hop = match from.transport {
+        // A client that does not ask for rport listens on the port of its sent-by (§18.2.2).
+        Transport::Udp if via.rport().is_none() => {
+            Hop { peer: SocketAddr::new(from.peer.ip(), via.port.unwrap_or(5060)), ..from }
+        }
+        _ => from,
+    };
+    let mut edit = Edit::new();
+    edit.mark_received(msg, from.peer);
+    if edit.is_empty() {
+        return (message, hop);
+    }
+    let mut bytes = Vec::with_capacity(msg.bytes().len() + 64);
+    edit.apply(msg, &mut bytes);
+    (Message::parse(bytes).unwrap_or(message), hop)
+}

@@ -1,0 +1,118 @@
+//! The phones on the LAN: where each of the contacts that they have named can be reached.
+
+use causeway_node::Time;
+use causeway_sip::transaction::{Hop, Transport};
+use causeway_sip::{Contact, Method, Msg, Uri};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Contacts remembered at most; the one unused for longest gives way.
+const MAX_PHONES: usize = 10_000;
+/// A contact that is neither registered nor seen for this long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug)]
+pub(super) struct Phone {
+    pub hop: Hop,
+    /// What it is registered as, until when.
+    pub registered: Option<(String, Time)>,
+    seen: Time,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Phones {
+    by_contact: HashMap<Box<[u8]>, Phone>,
+}
+
+impl Phones {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Phone)> {
+        self.by_contact.iter().map(|(contact, phone)| (&**contact, phone))
+    }
+
+    /// Notes the contacts in a message from the LAN.
+    pub(super) fn learn(&mut self, now: Time, msg: Msg<'_>, from: Hop) {
+        for contact in msg.contacts().flatten().take(8) {
+            let Contact::Addr(addr) = contact else { continue };
+            let hop = return_hop(msg, addr.uri, from);
+            match self.by_contact.get_mut(addr.uri) {
+                Some(phone) => (phone.hop, phone.seen) = (hop, now),
+                None => {
+                    self.make_room();
+                    self.by_contact.insert(addr.uri.into(), Phone { hop, registered: None, seen: now });
+                }
+            }
+        }
+    }
+
+    /// Where requests for a contact go, if it is known.
+    pub(super) fn find(&self, contact: &[u8]) -> Option<Hop> {
+        self.by_contact.get(contact).map(|phone| phone.hop)
+    }
+
+    /// Notes what a 2xx to a REGISTER says of the contacts here.
+    pub(super) fn registered(&mut self, now: Time, response: Msg<'_>) {
+        if response.cseq().is_none_or(|cseq| cseq.method != Method::Register) {
+            return;
+        }
+        let aor = response.to().map(|to| String::from_utf8_lossy(to.uri).into_owned()).unwrap_or_default();
+        let overall = response.expires().unwrap_or(3600);
+        for phone in self.by_contact.values_mut() {
+            if phone.registered.as_ref().is_some_and(|(known, _)| *known == aor) {
+                phone.registered = None;
+            }
+        }
+        for contact in response.contacts().flatten() {
+            let Contact::Addr(addr) = contact else { continue };
+            let seconds = addr.expires().unwrap_or(overall);
+            if let Some(phone) = self.by_contact.get_mut(addr.uri)
+                && seconds > 0
+            {
+                phone.registered = Some((aor.clone(), now + Duration::from_secs(seconds.into())));
+            }
+        }
+    }
+
+    pub(super) fn sweep(&mut self, now: Time) {
+        self.by_contact.retain(|_, phone| {
+            if phone.registered.as_ref().is_some_and(|(_, until)| *until < now) {
+                phone.registered = None;
+            }
+            phone.registered.is_some() || now.since(phone.seen) < FORGOTTEN
+        });
+    }
+
+    fn make_room(&mut self) {
+        if self.by_contact.len() < MAX_PHONES {
+            return;
+        }
+        let oldest = self.by_contact.iter().min_by_key(|(_, phone)| (phone.registered.is_some(), phone.seen));
+        if let Some(contact) = oldest.map(|(contact, _)| contact.clone()) {
+            self.by_contact.remove(&contact);
+        }
+    }
+}
+
+/// Requests for a phone go where its own came from. A phone that does not ask for `rport` over UDP may listen
+/// elsewhere than it sends from; then its contact says where (RFC 3261 §18.2.2, RFC 3581 §4).
+fn return_hop(msg: Msg<'_>, contact: &[u8], from: Hop) -> Hop {
+    if from.transport != Transport::Udp || msg.top_via().is_none_or(|via| via.rport().is_some()) {
+        return from;
+    }
+    match address(contact) {
+        Some((peer, Transport::Udp)) if peer.ip() == from.peer.ip() => Hop { peer, ..from },
+        _ => from,
+    }
+}
+
+/// The address that a contact itself names.
+pub(super) fn address(contact: &[u8]) -> Option<(SocketAddr, Transport)> {
+    let uri = Uri::parse(contact).filter(|uri| uri.scheme.is_sip())?;
+    let ip = uri.host_ip().filter(|ip| !ip.is_unspecified() && !ip.is_multicast())?;
+    let transport = match uri.transport() {
+        Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
+        Some(name) if !name.eq_ignore_ascii_case(b"udp") => return None,
+        _ => Transport::Udp,
+    };
+    Some((SocketAddr::new(ip, uri.port.unwrap_or(5060)), transport))
+}

@@ -1,0 +1,289 @@
+//! The operator's half: takes tunnels, lets through what is registered, and stands for every phone towards
+//! the operator's SIP server.
+
+mod admission;
+mod config;
+mod owners;
+mod routing;
+mod status;
+mod tokens;
+
+pub use config::{Cidr, CidrError, ContactConfig, Limits, Mode};
+pub use tokens::SPACE;
+
+use crate::half::{Half, TUNNEL_FLOW, from_tunnel, refusal};
+use admission::{Denied, Gauge};
+use causeway_node::{Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire};
+use causeway_sip::proxy::Event;
+use causeway_sip::transaction::Hop;
+use causeway_sip::{Edit, Message};
+use causeway_tunnel::{GoodbyeReason, Instance};
+use owners::Owners;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use tokens::Tokens;
+
+const LISTENER: Flow = Flow(TUNNEL_FLOW);
+
+/// The operator's half of the split proxy; see the [crate's page](crate).
+pub struct ContactPoint {
+    config: ContactConfig,
+    half: Half,
+    owners: Owners,
+    tokens: Tokens,
+    gauges: HashMap<usize, Gauge>,
+    per_address: HashMap<IpAddr, usize>,
+    sweep: Time,
+    draining: bool,
+    /// `host:port` towards the operator, as it stands in Via and Contact.
+    name: String,
+    edit: Edit,
+    counters: Counters,
+}
+
+/// What did not pass.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    denied: u64,
+    foreign: u64,
+    tunnels_refused: u64,
+}
+
+impl ContactPoint {
+    /// A contact point that has not started yet. `records` are those of the space [`SPACE`] that it has put
+    /// out before; others are passed over.
+    pub fn new(config: ContactConfig, records: impl IntoIterator<Item = Record>) -> Self {
+        let calls = config.limits.calls;
+        let half = Half::new(config.sip, config.timing, config.tunnel.clone(), config.media, calls);
+        let mut contact = Self {
+            name: config.sip.to_string(),
+            half,
+            owners: Owners::default(),
+            tokens: Tokens::default(),
+            gauges: HashMap::new(),
+            per_address: HashMap::new(),
+            sweep: Time::ZERO,
+            draining: false,
+            edit: Edit::new(),
+            counters: Counters::default(),
+            config,
+        };
+        for stored in records.into_iter().filter_map(|record| tokens::restore(&record)) {
+            let owner = contact.owners.of(Some(stored.instance));
+            let token = tokens::Token { owner, ..stored.token };
+            for (aor, until) in &token.bindings {
+                if let Some(owner) = contact.owners.get_mut(owner) {
+                    owner.admit(aor, Some(*until), Vec::new());
+                }
+            }
+            contact.tokens.insert(stored.name, token);
+        }
+        contact
+    }
+
+    /// How many tunnels are open.
+    pub fn tunnels(&self) -> usize {
+        self.half.links.len()
+    }
+
+    fn accept(&mut self, ctx: &mut Ctx<'_>, flow: Flow, peer: SocketAddr, out: &mut Outbox) {
+        let limits = self.config.limits;
+        let address = self.per_address.entry(peer.ip()).or_default();
+        let full = self.half.links.len() >= limits.tunnels || *address >= limits.tunnels_per_address;
+        if full || self.draining {
+            if *address == 0 {
+                self.per_address.remove(&peer.ip());
+            }
+            self.counters.tunnels_refused += 1;
+            return out.close(flow);
+        }
+        *address += 1;
+        let link = self.half.new_link(ctx, flow, peer, out);
+        self.gauges.insert(link, Gauge::new(&limits, ctx.now));
+    }
+
+    fn stream(&mut self, ctx: &mut Ctx<'_>, flow: Flow, bytes: &[u8], out: &mut Outbox) {
+        let Some(id) = self.half.links.id(flow) else { return };
+        let heard = self.half.tunnel_bytes(ctx.now, id, bytes, out);
+        if heard.up {
+            self.up(ctx, id, out);
+        }
+        self.receive(ctx, out);
+        if let Some(why) = heard.dead {
+            self.drop_tunnel(ctx, id, &why, out);
+        }
+    }
+
+    /// The peer has said who it is: an agent that comes again takes its registrations over, and its old
+    /// tunnel ends.
+    fn up(&mut self, ctx: &mut Ctx<'_>, id: usize, out: &mut Outbox) {
+        let Some(link) = self.half.links.get_mut(id) else { return };
+        let hello = link.tunnel.peer();
+        let instance: Option<Instance> = hello.and_then(|hello| hello.instance);
+        let owner = self.owners.of(instance);
+        link.owner = owner;
+        let text = format!("tunnel from {} is up", link.peer);
+        out.notice(Level::Info, text);
+        let old = self.owners.get_mut(owner).and_then(|owner| owner.link.replace(id)).filter(|old| *old != id);
+        if let Some(old) = old {
+            if let Some(link) = self.half.links.get_mut(old) {
+                link.tunnel.goodbye(GoodbyeReason::Unknown(4), "the agent has come again");
+            }
+            self.drop_tunnel(ctx, old, "the agent has come again", out);
+            if let Some(owner) = self.owners.get_mut(owner) {
+                owner.link = Some(id);
+            }
+        }
+    }
+
+    fn drop_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, why: &str, out: &mut Outbox) {
+        let Some(link) = self.half.links.get(id) else { return };
+        let (peer, owner) = (link.peer, link.owner);
+        out.notice(Level::Info, format!("tunnel from {peer} ended: {why}"));
+        self.half.drop_link(ctx.now, id, out);
+        self.gauges.remove(&id);
+        if let Some(count) = self.per_address.get_mut(&peer.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&peer.ip());
+            }
+        }
+        if let Some(owner) = self.owners.get_mut(owner)
+            && owner.link == Some(id)
+        {
+            owner.link = None;
+        }
+        self.owners.end_nameless(owner, &mut self.tokens);
+        self.events(ctx, out);
+    }
+
+    /// Hands what has arrived to the core, as far as it may enter.
+    fn receive(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        for (hop, message) in std::mem::take(&mut self.half.arrived) {
+            if from_tunnel(&hop) && !self.may_enter(ctx, &hop, &message, out) {
+                continue;
+            }
+            let (core, mut wire) = self.half.split(out);
+            core.receive(ctx, hop, message, &mut wire);
+        }
+        self.events(ctx, out);
+        for id in self.half.stuck() {
+            self.drop_tunnel(ctx, id, "it does not read", out);
+        }
+    }
+
+    /// Rate and size, before a message costs a transaction.
+    fn may_enter(&mut self, ctx: &Ctx<'_>, hop: &Hop, message: &Message, out: &mut Outbox) -> bool {
+        let Some(id) = self.half.links.id(hop.flow) else { return false };
+        let owner = self.half.links.get(id).map_or(usize::MAX, |link| link.owner);
+        let admitted = self.owners.get(owner).is_some_and(|owner| owner.is_admitted(ctx.unix_ms));
+        let Some(gauge) = self.gauges.get_mut(&id) else { return false };
+        let Err(denied) = gauge.enter(&self.config.limits, ctx.now, message.msg(), admitted) else { return true };
+        gauge.denied += 1;
+        self.counters.denied += 1;
+        if let Some(answer) = refusal(message.msg(), denied.status(), &denied.to_string()) {
+            self.half.links.send(hop.flow, &answer, out);
+        }
+        false
+    }
+
+    fn events(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        while let Some(event) = self.half.core.poll() {
+            match event {
+                Event::Request { id, message, from } if from_tunnel(&from) => {
+                    self.from_phone(ctx, id, &message, from, out);
+                }
+                Event::Request { id, message, from } => self.from_operator(ctx, id, &message, from, out),
+                Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
+                Event::Ack { message, from } => self.ack(ctx, &message, from, out),
+                Event::Answered { id, .. } | Event::Ended { id } => {
+                    self.half.calls.ended(id, &mut self.half.links, out);
+                }
+                Event::Exhausted { id } => {
+                    let (core, mut wire) = self.half.split(out);
+                    core.conclude(ctx.now, id, &mut wire);
+                }
+                Event::Cancelled { .. } => {}
+            }
+        }
+    }
+
+    fn timeout(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        for (id, why) in self.half.timeout(ctx.now, out) {
+            self.drop_tunnel(ctx, id, &why.to_string(), out);
+        }
+        if ctx.now >= self.sweep {
+            self.sweep = ctx.now + crate::half::SWEEP;
+            self.tokens.sweep(ctx.unix_ms, out);
+            self.owners.sweep(ctx.now, ctx.unix_ms, &self.tokens);
+        }
+        self.events(ctx, out);
+    }
+
+    fn closed(&mut self, ctx: &mut Ctx<'_>, flow: Flow, why: &str, out: &mut Outbox) {
+        if flow == LISTENER {
+            let address = self.config.tunnel_listen;
+            out.notice(Level::Error, format!("tunnels cannot be accepted on {address}: {why}"));
+        } else if let Some(id) = self.half.links.id(flow) {
+            self.drop_tunnel(ctx, id, why, out);
+        }
+    }
+
+    /// Ends the tunnels, once no call is left on them.
+    fn drain(&mut self, out: &mut Outbox) {
+        if !std::mem::replace(&mut self.draining, true) {
+            out.close(LISTENER);
+        }
+        let idle: Vec<usize> = self.half.links.iter().filter(|(_, l)| l.calls == 0).map(|(id, _)| id).collect();
+        for id in idle {
+            if let Some(link) = self.half.links.get_mut(id) {
+                link.tunnel.goodbye(GoodbyeReason::ShuttingDown, "the contact point stops");
+                out.wake(link.flow);
+            }
+        }
+    }
+}
+
+impl Node for ContactPoint {
+    fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
+        if self.half.input(ctx, &input, out) {
+            if !self.half.arrived.is_empty() || matches!(input, Input::Closed { .. }) {
+                self.receive(ctx, out);
+            }
+            return;
+        }
+        match input {
+            Input::Start => {
+                self.half.start(ctx.now, out);
+                self.sweep = ctx.now + crate::half::SWEEP;
+                out.listen(LISTENER, self.config.tunnel_listen, Wire::Tls, Class::Media);
+            }
+            Input::Stream { flow, bytes } => self.stream(ctx, flow, bytes, out),
+            Input::Opened { flow, listener: Some(LISTENER), peer, .. } => self.accept(ctx, flow, peer, out),
+            Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
+            Input::Timeout => self.timeout(ctx, out),
+            Input::Drain => self.drain(out),
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        [self.half.deadline(), Some(self.sweep)].into_iter().flatten().min()
+    }
+
+    fn fill(&mut self, ctx: &mut Ctx<'_>, flow: Flow, room: usize, buf: &mut Vec<u8>) {
+        self.half.fill(ctx.now, flow, room, buf);
+    }
+
+    fn media_active(&self) -> bool {
+        self.half.calls.media.pool.used() > 0
+    }
+
+    fn status(&self, now: Time) -> Status {
+        status::report(self, now)
+    }
+
+    fn drained(&self) -> bool {
+        self.half.calls.len() == 0 && self.half.core.is_empty()
+    }
+}

@@ -1,0 +1,49 @@
+//! What a contact point shows of itself.
+
+use super::{ContactPoint, Mode};
+use crate::status::{calls, refused, text, tunnel};
+use causeway_node::{Status, Time};
+use serde_json::json;
+
+pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
+    let tunnels = contact.half.links.iter().map(|(id, link)| {
+        let mut shown = tunnel(link, now);
+        let owner = contact.owners.get(link.owner);
+        shown["registered"] = owner.map(|owner| owner.registrations().count()).into();
+        shown["dialogs"] = owner.map(|owner| owner.dialogs()).into();
+        shown["denied"] = contact.gauges.get(&id).map(|gauge| gauge.denied).into();
+        shown
+    });
+    let registrations = contact.tokens.iter().flat_map(|(name, token)| {
+        token.bindings.iter().map(move |(aor, until)| {
+            let link = contact.owners.get(token.owner).and_then(|owner| owner.link);
+            let link = link.and_then(|link| contact.half.links.get(link));
+            json!({
+                "aor": text(aor),
+                "token": text(name),
+                "contact": text(&token.contact),
+                "expires_unix_ms": until,
+                "tunnel": link.map(|link| link.peer.to_string()),
+            })
+        })
+    });
+    let pool = &contact.half.calls.media.pool;
+    json!({
+        "role": "contact",
+        "tunnel_listen": contact.config.tunnel_listen.to_string(),
+        "sip": contact.config.sip.to_string(),
+        "upstream": contact.config.upstream.to_string(),
+        "mode": match contact.config.mode { Mode::Plain => "plain", Mode::Path => "path" },
+        "tunnels": tunnels.collect::<Vec<_>>(),
+        "registrations": registrations.collect::<Vec<_>>(),
+        "tokens": contact.tokens.len(),
+        "agents": contact.owners.iter().count(),
+        "transactions": contact.half.core.len(),
+        "ports": { "used": 2 * pool.used(), "of": 2 * pool.capacity() },
+        "calls": calls(&contact.half, now),
+        "denied": contact.counters.denied,
+        "foreign_requests": contact.counters.foreign,
+        "tunnels_refused": contact.counters.tunnels_refused,
+        "refused": refused(&contact.half),
+    })
+}

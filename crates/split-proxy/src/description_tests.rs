@@ -1,0 +1,112 @@
+use super::*;
+
+/// The offer of RFC 3264 §10.1 with a video line and what phones add to it.
+const OFFER: &[u8] = b"v=0\r\no=alice 2890844526 2890844526 IN IP4 host.anywhere.com\r\ns= \r\n\
+c=IN IP4 192.0.2.5\r\nt=0 0\r\na=ice-lite\r\nm=audio 49170 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n\
+a=candidate:1 1 UDP 2130706431 192.0.2.5 49170 typ host\r\na=rtcp:53020 IN IP4 192.0.2.6\r\n\
+m=video 51372 RTP/AVP 31\r\nc=IN IP6 2001:db8::7\r\na=rtpmap:31 H261/90000\r\n\
+m=image 0 udptl t38\r\nm=message 7394 TCP/MSRP *\r\n";
+
+fn text(body: &[u8], address: &str, ports: &[Option<Ports>]) -> String {
+    let mut out = Vec::new();
+    rewrite(body, address.parse().unwrap(), ports, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn reads_what_matters() {
+    let lines = read(OFFER).unwrap();
+    assert_eq!(lines.len(), 4);
+    let v4: IpAddr = "192.0.2.5".parse().unwrap();
+    assert_eq!(
+        lines[0],
+        Line {
+            carriage: Carriage::Audio,
+            port: 49170,
+            connection: Connection::At(v4),
+            rtcp_port: Some(53020),
+            rtcp_address: Some("192.0.2.6".parse().unwrap()),
+            mux_only: false
+        }
+    );
+    assert_eq!(lines[1].connection, Connection::At("2001:db8::7".parse().unwrap()));
+    assert_eq!((lines[1].carriage, lines[1].rtcp()), (Carriage::Video, Some(51373)));
+    assert_eq!((lines[2].carriage, lines[2].port), (Carriage::Datagrams, 0));
+    assert_eq!(lines[3].carriage, Carriage::None);
+    assert_eq!(read(b"<xml/>"), None);
+    let many = [b"v=0\r\n".as_slice(), &b"m=audio 1 RTP/AVP 0\r\n".repeat(17)].concat();
+    assert_eq!(read(&many), None);
+}
+
+#[test]
+fn rewrites_addresses_and_nothing_else() {
+    let ports = [
+        Some(Ports { port: 17, rtcp: Some(19) }),
+        Some(Ports { port: 21, rtcp: Some(23) }),
+        None,
+        None,
+    ];
+    assert_eq!(
+        text(OFFER, "192.0.0.8", &ports),
+        "v=0\r\no=alice 2890844526 2890844526 IN IP4 host.anywhere.com\r\ns= \r\nc=IN IP4 192.0.0.8\r\nt=0 0\r\n\
+m=audio 17 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=rtcp:19\r\nm=video 21 RTP/AVP 31\r\nc=IN IP4 192.0.0.8\r\n\
+a=rtpmap:31 H261/90000\r\na=rtcp:23\r\nm=image 0 udptl t38\r\nm=message 0 TCP/MSRP *\r\n"
+    );
+    let v6 = text(OFFER, "2001:db8::1", &[Some(Ports { port: 9000, rtcp: None }); 4]);
+    assert!(v6.contains("c=IN IP6 2001:db8::1\r\nt=0 0\r\nm=audio 9000 RTP/AVP 0\r\na=rtpmap"));
+    assert!(!v6.contains("a=rtcp") && v6.contains("m=message 9000 TCP/MSRP *\r\n"));
+}
+
+#[test]
+fn held_media_stays_held() {
+    let body = b"v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 4000/2 RTP/AVP 0\r\na=sendonly\r\n";
+    assert_eq!(read(body).unwrap()[0].connection, Connection::Held);
+    assert_eq!(
+        text(body, "192.0.2.9", &[Some(Ports { port: 5000, rtcp: None })]),
+        "v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 5000 RTP/AVP 0\r\na=sendonly\r\n"
+    );
+}
+
+#[test]
+fn line_ends_are_kept_even_the_missing_one() {
+    let body = b"v=0\nc=IN IP4 1.2.3.4\nm=audio 4 RTP/AVP 0";
+    let ports = [Some(Ports { port: 17, rtcp: Some(19) })];
+    assert_eq!(text(body, "192.0.0.8", &ports), "v=0\nc=IN IP4 192.0.0.8\nm=audio 17 RTP/AVP 0\na=rtcp:19\n");
+    assert_eq!(
+        text(body, "9.9.9.9", &[Some(Ports { port: 17, rtcp: None })]),
+        "v=0\nc=IN IP4 9.9.9.9\nm=audio 17 RTP/AVP 0"
+    );
+}
+
+#[test]
+fn multicast_and_names_lead_nowhere() {
+    for text in ["c=IN IP4 224.2.1.1/127", "c=IN IP4 phone.example.com", "c=IN IP4", "c="] {
+        let body = format!("v=0\r\n{text}\r\nm=audio 4000 RTP/AVP 0\r\n");
+        assert_eq!(read(body.as_bytes()).unwrap()[0].connection, Connection::Unknown, "{text}");
+    }
+}
+
+#[test]
+fn the_description_inside_a_multipart_body() {
+    let body = b"preamble\r\n--b x\r\nContent-Type: text/plain\r\n\r\nv=0 is not this\r\n--b x\r\n\
+Content-Type: application/sdp;charset=x\r\nContent-Disposition: session\r\n\r\nv=0\r\nm=audio 1 RTP/AVP 0\r\n\r\n--b x--\r\n";
+    let range = find(b"multipart/mixed ; boundary=\"b x\"", body).unwrap();
+    assert_eq!(&body[range], b"v=0\r\nm=audio 1 RTP/AVP 0\r\n");
+    assert_eq!(find(b"Application/SDP ; x=y", b"v=0"), Some(0..3));
+    assert_eq!(find(b"application/sdp", b""), None);
+    assert_eq!(find(b"text/plain", b"v=0"), None);
+    assert_eq!(find(b"multipart/mixed", body), None);
+    assert_eq!(find(b"multipart/mixed;boundary=zz", body), None);
+}
+
+#[test]
+fn carriage_by_protocol() {
+    let of = |media: &str, proto: &str| Carriage::of(media.as_bytes(), proto.as_bytes());
+    assert_eq!(of("audio", "UDP/TLS/RTP/SAVPF"), Carriage::Audio);
+    assert_eq!(of("text", "RTP/AVP"), Carriage::OtherRtp);
+    assert_eq!(of("audio", "TCP/RTP/AVP"), Carriage::None);
+    assert_eq!(of("image", "udptl"), Carriage::Datagrams);
+    assert_eq!(of("application", "UDP/DTLS/SCTP"), Carriage::Datagrams);
+    assert_eq!(of("application", "TCP/DTLS/SCTP"), Carriage::None);
+    assert_eq!(of("x", "XYZ"), Carriage::None);
+}

@@ -1,0 +1,265 @@
+//! What agent and contact point have in common: transactions, the network side, the tunnels, the calls.
+
+use crate::calls::{CallLimits, Calls};
+use crate::links::{Link, Links, Wire};
+use crate::media::{FIRST_FLOW, MediaConfig};
+use causeway_node::{Ctx, Flow, Input, Level, Outbox, Time};
+use causeway_sip::proxy::Core;
+use causeway_sip::transaction::{Hop, Timing, Transport};
+use causeway_sip::{FrameError, Framed, HeaderId, Hub, Message, Method, Msg, Uri, response_to, validate};
+use causeway_tunnel::{Config, Event, Tunnel, Why};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Flows of tunnel connections and listeners begin here; those of the hub are below.
+pub(crate) const TUNNEL_FLOW: u32 = 1 << 21;
+/// How often what nobody uses is looked for.
+pub(crate) const SWEEP: Duration = Duration::from_secs(60);
+
+pub(crate) struct Half {
+    pub core: Core,
+    pub hub: Hub,
+    pub links: Links,
+    pub calls: Calls,
+    /// Messages that wait to be handed to the core, with where they came from.
+    pub arrived: Vec<(Hop, Message)>,
+    tunnel: Arc<Config>,
+    sweep: Time,
+    /// Bytes on SIP lanes that were no messages.
+    pub garbage: u64,
+}
+
+/// What the bytes of a tunnel have meant, apart from SIP and media.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub up: bool,
+    pub dead: Option<String>,
+}
+
+impl Half {
+    pub(crate) fn new(
+        local: SocketAddr,
+        timing: Timing,
+        tunnel: Config,
+        media: MediaConfig,
+        limits: CallLimits,
+    ) -> Self {
+        Self {
+            core: Core::new(timing),
+            hub: Hub::new(0, local),
+            links: Links::default(),
+            calls: Calls::new(tunnel.role, media, limits),
+            arrived: Vec::new(),
+            tunnel: Arc::new(tunnel),
+            sweep: Time::ZERO,
+            garbage: 0,
+        }
+    }
+
+    pub(crate) fn start(&mut self, now: Time, out: &mut Outbox) {
+        self.hub.start(out);
+        self.calls.media.pool.refill(out);
+        self.sweep = now + SWEEP;
+    }
+
+    /// The core, and where it sends to.
+    pub(crate) fn split<'a>(&'a mut self, out: &'a mut Outbox) -> (&'a mut Core, Wire<'a>) {
+        (&mut self.core, Wire { hub: &mut self.hub, links: &mut self.links, out })
+    }
+
+    /// Takes what belongs to media ports and to the network side; says whether it did.
+    pub(crate) fn input(&mut self, ctx: &Ctx<'_>, input: &Input<'_>, out: &mut Outbox) -> bool {
+        let pool = &mut self.calls.media.pool;
+        match *input {
+            Input::Datagram { flow, from, bytes } if flow.0 >= FIRST_FLOW => {
+                self.calls.media.from_net(ctx.now, flow, from, bytes, &mut self.links, out);
+                return true;
+            }
+            Input::Opened { flow, .. } if is_media(flow) => pool.opened((flow.0 - FIRST_FLOW) as usize),
+            Input::Closed { flow, why } if is_media(flow) => {
+                pool.closed((flow.0 - FIRST_FLOW) as usize, why, out);
+            }
+            Input::Closed { flow, why } if flow.0 < 2 => {
+                let local = self.hub.local();
+                let text = format!("SIP cannot be received on {local}: {why}; another program may use it");
+                out.notice(Level::Error, text);
+            }
+            Input::Closed { flow, .. } => {
+                if !self.hub.input(ctx, input, out, &mut self.arrived) {
+                    return false;
+                }
+                let (core, mut wire) = self.split(out);
+                core.closed(ctx.now, flow, &mut wire);
+            }
+            _ => return self.hub.input(ctx, input, out, &mut self.arrived),
+        }
+        true
+    }
+
+    /// A tunnel connection is open.
+    pub(crate) fn new_link(&mut self, ctx: &Ctx<'_>, flow: Flow, peer: SocketAddr, out: &mut Outbox) -> usize {
+        let tunnel = Tunnel::new(self.tunnel.clone(), ctx.now);
+        out.wake(flow);
+        self.links.insert(Link::new(flow, peer, tunnel, ctx.unix_ms))
+    }
+
+    /// Bytes from a tunnel: media goes on at once, SIP messages wait in [`Half::arrived`].
+    pub(crate) fn tunnel_bytes(&mut self, now: Time, id: usize, bytes: &[u8], out: &mut Outbox) -> Heard {
+        let mut heard = Heard::default();
+        let mut input = bytes;
+        let mut closed = Vec::new();
+        if let Some(link) = self.links.get_mut(id) {
+            let media = &mut self.calls.media;
+            // A slot is looked up beside the tunnel, which the event borrows.
+            let Link { tunnel, framer, lanes, .. } = link;
+            while let Some(event) = tunnel.next(now, &mut input) {
+                match event {
+                    Event::Datagram { lane, payload } => media.to_net(now, lanes.get(lane), payload, out),
+                    Event::Sip(bytes) => framer.push(bytes),
+                    Event::Up(_) => heard.up = true,
+                    Event::LaneOpened { .. } => {}
+                    Event::LaneClosed { lane, .. } => closed.push(lane),
+                    Event::Dead(why) => heard.dead = Some(why.to_string()),
+                }
+            }
+        }
+        for lane in closed {
+            self.calls.lane_closed(id, lane, &mut self.links);
+        }
+        if let Some(error) = self.cut_messages(id) {
+            heard.dead.get_or_insert(error);
+        }
+        self.links.touch(id);
+        if let Some(link) = self.links.get(id).filter(|link| link.tunnel.wants_write()) {
+            out.wake(link.flow);
+        }
+        heard
+    }
+
+    /// Takes the whole messages out of a tunnel's SIP lane. What cannot be cut ends the tunnel.
+    fn cut_messages(&mut self, id: usize) -> Option<String> {
+        let link = self.links.get_mut(id)?;
+        let hop = link.hop();
+        let mut refused = Vec::new();
+        let error = loop {
+            match link.framer.next() {
+                Ok(None) => break None,
+                Ok(Some(Framed::Ping | Framed::Pong)) => {}
+                Ok(Some(Framed::Message(bytes))) => match Message::parse(bytes) {
+                    Ok(message) => match validate::verdict(message.msg()) {
+                        Ok(()) => self.arrived.push((hop, message)),
+                        Err(verdict) => {
+                            self.garbage += 1;
+                            refused.extend(refusal(message.msg(), verdict.status, verdict.reason));
+                        }
+                    },
+                    Err(_) => self.garbage += 1,
+                },
+                Err(FrameError { kind, .. }) => {
+                    self.garbage += 1;
+                    break Some(format!("its SIP lane cannot be read: {kind}"));
+                }
+            }
+        };
+        for answer in refused {
+            link.stuck |= link.tunnel.sip(&answer).is_err();
+        }
+        error
+    }
+
+    /// Forgets a tunnel: its legs end, what waited for an answer from it fails.
+    pub(crate) fn drop_link(&mut self, now: Time, id: usize, out: &mut Outbox) {
+        self.calls.drop_link(id, &mut self.links, out);
+        let Some(mut link) = self.links.remove(id) else { return };
+        let mut last = Vec::new();
+        link.tunnel.fill(now, 1 << 16, &mut last);
+        if !last.is_empty() {
+            out.stream(link.flow, &last);
+        }
+        out.close(link.flow);
+        let (core, mut wire) = self.split(out);
+        core.closed(now, link.flow, &mut wire);
+    }
+
+    /// Runs all timers that are due; the tunnels that died of it, and why.
+    pub(crate) fn timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<(usize, Why)> {
+        let (core, mut wire) = self.split(out);
+        core.timeout(now, &mut wire);
+        let mut dead = Vec::new();
+        while let Some(id) = self.links.due(now) {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            if let Some(Event::Dead(why)) = link.tunnel.timeout(now) {
+                dead.push((id, why));
+            } else if link.tunnel.wants_write() {
+                out.wake(link.flow);
+            }
+            self.links.touch(id);
+        }
+        if now >= self.sweep {
+            self.sweep = now + SWEEP;
+            self.calls.sweep(now, &mut self.links, out);
+        }
+        dead
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        [self.core.deadline(), self.links.deadline(), Some(self.sweep)].into_iter().flatten().min()
+    }
+
+    pub(crate) fn fill(&mut self, now: Time, flow: Flow, room: usize, buf: &mut Vec<u8>) {
+        if let Some(link) = self.links.id(flow).and_then(|id| self.links.get_mut(id)) {
+            link.tunnel.fill(now, room, buf);
+        }
+    }
+
+    /// Tunnels whose peers do not take the SIP that is for them.
+    pub(crate) fn stuck(&self) -> Vec<usize> {
+        self.links.iter().filter(|(_, link)| link.stuck).map(|(id, _)| id).collect()
+    }
+}
+
+fn is_media(flow: Flow) -> bool {
+    (FIRST_FLOW..Flow::ACCEPTED).contains(&flow.0)
+}
+
+/// Whether a message came out of a tunnel.
+pub(crate) fn from_tunnel(hop: &Hop) -> bool {
+    hop.transport == Transport::Tunnel
+}
+
+/// Requests that begin a dialog, whose route set must lead through here (RFC 3261 §12.1, RFC 6665, RFC 3515).
+pub(crate) fn begins_dialog(msg: Msg<'_>) -> bool {
+    let method = msg.cseq().map(|cseq| cseq.method);
+    matches!(method, Some(Method::Invite | Method::Subscribe | Method::Refer))
+}
+
+/// Whether a route value leads to `local`.
+pub(crate) fn leads_to(value: &[u8], local: SocketAddr) -> bool {
+    let Some(addr) = causeway_sip::NameAddr::parse(value) else { return false };
+    addr.uri().is_some_and(|uri| is_at(&uri, local))
+}
+
+/// Whether a URI names `local`.
+pub(crate) fn is_at(uri: &Uri<'_>, local: SocketAddr) -> bool {
+    uri.scheme.is_sip() && uri.host_ip() == Some(local.ip()) && uri.port.unwrap_or(5060) == local.port()
+}
+
+/// How many Route values at the top lead to `local`.
+pub(crate) fn own_routes(msg: Msg<'_>, local: SocketAddr) -> usize {
+    msg.values(HeaderId::Route).take_while(|value| leads_to(value, local)).count()
+}
+
+/// The answer to a request that cannot be taken; none to an ACK or a response.
+pub(crate) fn refusal(msg: Msg<'_>, status: u16, reason: &str) -> Option<Vec<u8>> {
+    let answerable = msg.is_request()
+        && msg.method() != Method::Ack
+        && msg.top_via().is_some()
+        && msg.call_id().is_some()
+        && msg.cseq().is_some();
+    answerable.then(|| {
+        let answer = response_to(msg, status, Some(reason), Some(b"cw-refused"));
+        if status == 503 { answer.header("Retry-After", "5") } else { answer }.finish()
+    })
+}
+

@@ -1,0 +1,187 @@
+//! The tunnels of one half and what belongs to each of them.
+
+use causeway_node::{Flow, Outbox, Time, Timers};
+use causeway_sip::Framer;
+use causeway_sip::Hub;
+use causeway_sip::transaction::{Hop, Sink, Transport};
+use causeway_tunnel::{Lane, Tunnel};
+use slab::Slab;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+const NO_SLOT: u32 = u32::MAX;
+
+/// Media slot by lane number: bounded, since the tunnel bounds the numbers.
+#[derive(Default)]
+pub(crate) struct LaneTable(Vec<u32>);
+
+impl LaneTable {
+    /// The media slot that a lane is joined to.
+    #[inline]
+    pub(crate) fn get(&self, lane: Lane) -> Option<usize> {
+        let index = usize::from(lane.0.checked_sub(Lane::FIRST.0)?);
+        self.0.get(index).filter(|slot| **slot != NO_SLOT).map(|slot| *slot as usize)
+    }
+
+    fn set(&mut self, lane: Lane, slot: Option<usize>) {
+        let Some(index) = lane.0.checked_sub(Lane::FIRST.0).map(usize::from) else { return };
+        if self.0.len() <= index {
+            self.0.resize(index + 1, NO_SLOT);
+        }
+        self.0[index] = slot.map_or(NO_SLOT, |slot| slot as u32);
+    }
+}
+
+/// One tunnel.
+pub(crate) struct Link {
+    pub flow: Flow,
+    pub peer: SocketAddr,
+    pub tunnel: Tunnel,
+    pub framer: Framer,
+    pub lanes: LaneTable,
+    /// Legs and port pairs in use on it.
+    pub calls: usize,
+    pub pairs: usize,
+    /// Whom it belongs to, in the contact point's books.
+    pub owner: usize,
+    /// When it was opened, for people.
+    pub since_ms: u64,
+    /// Its peer does not read: it must be closed.
+    pub stuck: bool,
+    /// When its timer fires; never later than the tunnel's deadline.
+    armed: Time,
+}
+
+impl Link {
+    pub(crate) fn new(flow: Flow, peer: SocketAddr, tunnel: Tunnel, since_ms: u64) -> Self {
+        Self {
+            flow,
+            peer,
+            tunnel,
+            framer: Framer::new(),
+            lanes: LaneTable::default(),
+            calls: 0,
+            pairs: 0,
+            owner: usize::MAX,
+            since_ms,
+            stuck: false,
+            armed: Time::NEVER,
+        }
+    }
+
+    /// The media slot that a lane is joined to.
+    #[inline]
+    pub(crate) fn slot(&self, lane: Lane) -> Option<usize> {
+        self.lanes.get(lane)
+    }
+
+    pub(crate) fn hop(&self) -> Hop {
+        Hop { flow: self.flow, peer: self.peer, transport: Transport::Tunnel }
+    }
+}
+
+/// All tunnels of one half.
+#[derive(Default)]
+pub(crate) struct Links {
+    slab: Slab<Link>,
+    by_flow: HashMap<Flow, usize>,
+    timers: Timers<usize>,
+}
+
+impl Links {
+    pub(crate) fn insert(&mut self, link: Link) -> usize {
+        let flow = link.flow;
+        let id = self.slab.insert(link);
+        self.by_flow.insert(flow, id);
+        self.touch(id);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, id: usize) -> Option<Link> {
+        let link = self.slab.try_remove(id)?;
+        self.by_flow.remove(&link.flow);
+        self.timers.cancel(id);
+        Some(link)
+    }
+
+    #[inline]
+    pub(crate) fn id(&self, flow: Flow) -> Option<usize> {
+        self.by_flow.get(&flow).copied()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: usize) -> Option<&Link> {
+        self.slab.get(id)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: usize) -> Option<&mut Link> {
+        self.slab.get_mut(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Link)> {
+        self.slab.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn set_lane(&mut self, id: usize, lane: Lane, slot: Option<usize>) {
+        if let Some(link) = self.slab.get_mut(id) {
+            link.lanes.set(lane, slot);
+            self.touch(id);
+        }
+    }
+
+    /// Sees to it that the timer of a tunnel fires at its deadline or before. Deadlines mostly move away, so
+    /// that this costs a comparison, and a tunnel in use wakes us once in a while for nothing.
+    pub(crate) fn touch(&mut self, id: usize) {
+        let Some(link) = self.slab.get_mut(id) else { return };
+        if let Some(due) = link.tunnel.deadline()
+            && due < link.armed
+        {
+            link.armed = due;
+            self.timers.set(id, due);
+        }
+    }
+
+    /// Not after the earliest deadline of all tunnels.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// The next tunnel whose timer has fired; call [`Links::touch`] after its timeout.
+    pub(crate) fn due(&mut self, now: Time) -> Option<usize> {
+        let id = self.timers.pop(now)?;
+        if let Some(link) = self.slab.get_mut(id) {
+            link.armed = Time::NEVER;
+        }
+        Some(id)
+    }
+
+    /// A whole SIP message into a tunnel.
+    pub(crate) fn send(&mut self, flow: Flow, message: &[u8], out: &mut Outbox) {
+        let Some(link) = self.id(flow).and_then(|id| self.slab.get_mut(id)) else { return };
+        if link.tunnel.sip(message).is_err() {
+            link.stuck = true;
+        }
+        out.wake(flow);
+    }
+}
+
+/// Sends whole messages wherever they go: through the hub of the network side, or into a tunnel.
+pub(crate) struct Wire<'a> {
+    pub hub: &'a mut Hub,
+    pub links: &'a mut Links,
+    pub out: &'a mut Outbox,
+}
+
+impl Sink for Wire<'_> {
+    fn send(&mut self, hop: &Hop, message: &[u8]) {
+        match hop.transport {
+            Transport::Tunnel => self.links.send(hop.flow, message, self.out),
+            _ => self.hub.sink(self.out).send(hop, message),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The path of media: a port on the network side, a lane in the tunnel, and nothing between them but a look
+//! into a table.
+
+mod pool;
+mod receipt;
+mod slot;
+
+use crate::links::Links;
+use causeway_node::{Flow, Outbox, Time};
+use causeway_tunnel::Lane;
+pub(crate) use pool::Pool;
+pub(crate) use receipt::Receipt;
+pub(crate) use slot::Joined;
+use std::net::{IpAddr, SocketAddr};
+
+/// The flow of the first media port; below are those of signalling and tunnels, above only media ports.
+pub(crate) const FIRST_FLOW: u32 = 1 << 24;
+
+/// Where media ports are bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaConfig {
+    /// The address that is bound and written into descriptions: a concrete one.
+    pub ip: IpAddr,
+    /// The lowest port.
+    pub low: u16,
+    /// The highest port.
+    pub high: u16,
+    /// Pairs of ports that are bound before anybody needs them. Default 8 at the agent, 32 at the contact
+    /// point.
+    pub ahead: usize,
+}
+
+impl MediaConfig {
+    /// The first even port of the range.
+    pub(crate) fn first_even(&self) -> u16 {
+        self.low.saturating_add(self.low % 2)
+    }
+}
+
+pub(crate) fn flow_of(index: usize) -> Flow {
+    Flow(FIRST_FLOW + index as u32)
+}
+
+/// All media ports of one half.
+#[derive(Debug)]
+pub(crate) struct Media {
+    pub pool: Pool,
+    /// Datagrams on lanes that no port is joined to.
+    pub stray: u64,
+}
+
+impl Media {
+    pub(crate) fn new(config: MediaConfig) -> Self {
+        Self { pool: Pool::new(config), stray: 0 }
+    }
+
+    /// A packet has arrived on a media port: into the tunnel with it.
+    #[inline]
+    pub(crate) fn from_net(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        from: SocketAddr,
+        bytes: &[u8],
+        links: &mut Links,
+        out: &mut Outbox,
+    ) {
+        let slot = Pool::index(flow).and_then(|index| self.pool.slots.get_mut(index)?.joined.as_mut());
+        let Some(joined) = slot else { return };
+        if !joined.admits(from) {
+            joined.foreign += 1;
+            return;
+        }
+        if joined.rtp {
+            joined.from_net.count_rtp(bytes);
+        } else {
+            joined.from_net.count(bytes);
+        }
+        joined.last = now;
+        if let Some(link) = links.get_mut(joined.link)
+            && link.tunnel.datagram(now, joined.lane, bytes).is_ok()
+        {
+            out.wake(link.flow);
+        }
+    }
+
+    /// A datagram has come out of a tunnel on a lane that is joined to the slot `index`.
+    #[inline]
+    pub(crate) fn to_net(&mut self, now: Time, index: Option<usize>, bytes: &[u8], out: &mut Outbox) {
+        let Some(index) = index else {
+            self.stray += 1;
+            return;
+        };
+        let Some(joined) = self.pool.slots.get_mut(index).and_then(|slot| slot.joined.as_mut()) else {
+            self.stray += 1;
+            return;
+        };
+        let Some(target) = joined.target else {
+            joined.homeless += 1;
+            return;
+        };
+        if joined.rtp {
+            joined.to_net.count_rtp(bytes);
+        } else {
+            joined.to_net.count(bytes);
+        }
+        joined.last = now;
+        out.datagram(flow_of(index), target, bytes);
+    }
+
+    pub(crate) fn joined_mut(&mut self, index: usize) -> Option<&mut Joined> {
+        self.pool.slots.get_mut(index)?.joined.as_mut()
+    }
+
+    pub(crate) fn joined(&self, index: usize) -> Option<&Joined> {
+        self.pool.slots.get(index)?.joined.as_ref()
+    }
+
+    /// Joins a port to a lane.
+    pub(crate) fn join(&mut self, index: usize, joined: Joined, links: &mut Links) {
+        let (link, lane) = (joined.link, joined.lane);
+        if let Some(slot) = self.pool.slots.get_mut(index) {
+            slot.joined = Some(joined);
+            links.set_lane(link, lane, Some(index));
+        }
+    }
+
+    /// Joins a port to another lane, its counters kept.
+    pub(crate) fn rejoin(&mut self, index: usize, lane: Lane, links: &mut Links) {
+        if let Some(joined) = self.joined_mut(index) {
+            let (link, old) = (joined.link, joined.lane);
+            joined.lane = lane;
+            links.set_lane(link, old, None);
+            links.set_lane(link, lane, Some(index));
+        }
+    }
+
+    pub(crate) fn port(&self, index: usize) -> u16 {
+        self.pool.slots.get(index).map_or(0, |slot| slot.port)
+    }
+}
+
+#[cfg(test)]
+mod tests;

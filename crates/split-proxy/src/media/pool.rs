@@ -1,0 +1,160 @@
+//! Ports, bound ahead of their use: a description can then be rewritten at once.
+
+use super::slot::{Bound, Slot};
+use super::{MediaConfig, flow_of};
+use causeway_node::{Class, Flow, Level, Outbox};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Pairs of ports: an even one for RTP, the next for RTCP (RFC 3550 §11). Pair `n` has the slots 2n, 2n+1.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    config: MediaConfig,
+    pub slots: Vec<Slot>,
+    /// Bound and unused.
+    ready: VecDeque<usize>,
+    /// Being bound, not wanted yet.
+    opening: usize,
+    /// Pair numbers without ports.
+    spare: Vec<usize>,
+    /// Which pairs of the range are ours, by half their distance from its start.
+    taken: Vec<bool>,
+    cursor: usize,
+    used: usize,
+    /// Binds that failed since the last one that did not.
+    failures: usize,
+}
+
+impl Pool {
+    pub(crate) fn new(config: MediaConfig) -> Self {
+        let first = config.first_even();
+        let pairs = usize::from(config.high.saturating_sub(first).saturating_add(1)) / 2;
+        Self {
+            config,
+            slots: Vec::new(),
+            ready: VecDeque::new(),
+            opening: 0,
+            spare: Vec::new(),
+            taken: vec![false; if config.high > first { pairs } else { 0 }],
+            cursor: 0,
+            used: 0,
+            failures: 0,
+        }
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Pairs that the range has.
+    pub(crate) fn capacity(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Binds ports until enough are ready.
+    pub(crate) fn refill(&mut self, out: &mut Outbox) {
+        while self.ready.len() + self.opening < self.config.ahead && self.failures <= self.config.ahead {
+            if self.open_pair(out).is_none() {
+                break;
+            }
+            self.opening += 1;
+        }
+    }
+
+    /// Takes a pair into use. With none ready one is bound now, in the belief that it will succeed.
+    pub(crate) fn take(&mut self, out: &mut Outbox) -> Option<usize> {
+        self.failures = 0;
+        let pair = match self.ready.pop_front() {
+            Some(pair) => pair,
+            None => self.open_pair(out)?,
+        };
+        self.used += 1;
+        self.refill(out);
+        Some(pair)
+    }
+
+    /// Gives a pair back: its ports are closed, and the same numbers come again last.
+    pub(crate) fn release(&mut self, pair: usize, out: &mut Outbox) {
+        self.used -= 1;
+        self.close_pair(pair, out);
+        self.refill(out);
+    }
+
+    fn open_pair(&mut self, out: &mut Outbox) -> Option<usize> {
+        let count = self.taken.len();
+        let place = (0..count).map(|i| (self.cursor + i) % count).find(|place| !self.taken[*place])?;
+        self.taken[place] = true;
+        self.cursor = (place + 1) % count;
+        let port = self.config.first_even() + 2 * place as u16;
+        let pair = self.spare.pop().unwrap_or(self.slots.len() / 2);
+        for half in 0..2u16 {
+            let slot = Slot { port: port + half, bound: Bound::Opening, joined: None };
+            let index = 2 * pair + usize::from(half);
+            match self.slots.get_mut(index) {
+                Some(old) => *old = slot,
+                None => self.slots.push(slot),
+            }
+            out.bind(flow_of(index), SocketAddr::new(self.config.ip, port + half), Class::Media);
+        }
+        Some(pair)
+    }
+
+    fn close_pair(&mut self, pair: usize, out: &mut Outbox) {
+        for index in [2 * pair, 2 * pair + 1] {
+            let slot = &mut self.slots[index];
+            if matches!(slot.bound, Bound::Opening | Bound::Open) {
+                out.close(flow_of(index));
+            }
+            slot.bound = Bound::No;
+            slot.joined = None;
+        }
+        let place = usize::from(self.slots[2 * pair].port - self.config.first_even()) / 2;
+        self.taken[place] = false;
+        self.spare.push(pair);
+    }
+
+    /// A port is bound.
+    pub(crate) fn opened(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.bound == Bound::Opening) else { return };
+        slot.bound = Bound::Open;
+        let pair = index / 2;
+        let idle = [2 * pair, 2 * pair + 1]
+            .into_iter()
+            .all(|index| self.slots[index].bound == Bound::Open && self.slots[index].joined.is_none());
+        if idle {
+            self.opening = self.opening.saturating_sub(1);
+            self.failures = 0;
+            self.ready.push_back(pair);
+        }
+    }
+
+    /// A port could not be bound, or was lost.
+    pub(crate) fn closed(&mut self, index: usize, why: &str, out: &mut Outbox) {
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.bound != Bound::No) else { return };
+        let address = SocketAddr::new(self.config.ip, slot.port);
+        slot.bound = Bound::Failed;
+        let pair = index / 2;
+        let in_use = [2 * pair, 2 * pair + 1].into_iter().any(|index| self.slots[index].joined.is_some());
+        if in_use {
+            return out.notice(Level::Warn, format!("media port {address} of a call was lost: {why}"));
+        }
+        if let Some(at) = self.ready.iter().position(|ready| *ready == pair) {
+            self.ready.remove(at);
+        } else {
+            self.opening = self.opening.saturating_sub(1);
+        }
+        self.failures += 1;
+        if self.failures == self.config.ahead + 1 {
+            let text = format!("media ports cannot be bound ({address}: {why}); check the media address and range");
+            out.notice(Level::Error, text);
+        }
+        self.close_pair(pair, out);
+        self.refill(out);
+    }
+
+    /// The slot of a flow.
+    #[inline]
+    pub(crate) fn index(flow: Flow) -> Option<usize> {
+        flow.0.checked_sub(super::FIRST_FLOW).map(|index| index as usize)
+    }
+}

@@ -1,0 +1,107 @@
+//! What can be told of a stream of RTP by looking at its headers (RFC 3550 §5.1, appendix A.1).
+
+/// Packets of one direction of one port.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Receipt {
+    pub packets: u64,
+    pub bytes: u64,
+    /// Packets that are no RTP of version 2: keep-alives, DTLS, garbage. They pass all the same.
+    pub odd: u64,
+    ssrc: u32,
+    started: bool,
+    base: u32,
+    highest: u32,
+    seen: u64,
+    lost_before: u64,
+}
+
+impl Receipt {
+    /// Counts a packet without looking at it.
+    #[inline]
+    pub(crate) fn count(&mut self, bytes: &[u8]) {
+        self.packets += 1;
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// Counts a packet of an RTP port.
+    #[inline]
+    pub(crate) fn count_rtp(&mut self, bytes: &[u8]) {
+        self.count(bytes);
+        let Some(&[first, second, high, low, _, _, _, _, a, b, c, d]) = bytes.first_chunk::<12>() else {
+            self.odd += 1;
+            return;
+        };
+        if first >> 6 != 2 {
+            self.odd += 1;
+            return;
+        }
+        // RTCP that shares the port (RFC 5761 §4) has no sequence number here.
+        if (192..=223).contains(&second) {
+            return;
+        }
+        let ssrc = u32::from_be_bytes([a, b, c, d]);
+        let sequence = u16::from_be_bytes([high, low]);
+        if !self.started || self.ssrc != ssrc {
+            return self.restart(ssrc, sequence);
+        }
+        let ahead = sequence.wrapping_sub(self.highest as u16);
+        if ahead < 0x8000 {
+            if ahead > 3000 {
+                return self.restart(ssrc, sequence);
+            }
+            self.highest = self.highest.wrapping_add(u32::from(ahead));
+        }
+        self.seen += 1;
+    }
+
+    fn restart(&mut self, ssrc: u32, sequence: u16) {
+        self.lost_before = self.lost();
+        self.ssrc = ssrc;
+        self.started = true;
+        self.base = u32::from(sequence);
+        self.highest = self.base;
+        self.seen = 1;
+    }
+
+    /// Packets that were sent before they came here and never did.
+    pub(crate) fn lost(&self) -> u64 {
+        if !self.started {
+            return 0;
+        }
+        let expected = u64::from(self.highest.wrapping_sub(self.base)) + 1;
+        self.lost_before + expected.saturating_sub(self.seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rtp(ssrc: u8, sequence: u16) -> Vec<u8> {
+        let [high, low] = sequence.to_be_bytes();
+        vec![0x80, 0, high, low, 0, 0, 0, 0, 0, 0, 0, ssrc, 1, 2, 3]
+    }
+
+    #[test]
+    fn loss_is_counted_across_the_wrap_and_reordering_is_no_loss() {
+        let mut receipt = Receipt::default();
+        for sequence in [65_533, 65_535, 65_534, 0, 1, 4] {
+            receipt.count_rtp(&rtp(1, sequence));
+        }
+        assert_eq!((receipt.packets, receipt.lost(), receipt.odd), (6, 2, 0));
+        receipt.count_rtp(&rtp(2, 100));
+        receipt.count_rtp(&rtp(2, 102));
+        assert_eq!(receipt.lost(), 3, "a new source begins anew");
+        receipt.count_rtp(&rtp(2, 40_000));
+        assert_eq!(receipt.lost(), 3, "so does a jump");
+    }
+
+    #[test]
+    fn what_is_no_rtp_is_counted_apart() {
+        let mut receipt = Receipt::default();
+        receipt.count_rtp(b"");
+        receipt.count_rtp(&[0; 20]);
+        receipt.count_rtp(&[0x81, 200, 0, 6, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!((receipt.packets, receipt.bytes, receipt.odd, receipt.lost()), (3, 32, 2, 0));
+    }
+}

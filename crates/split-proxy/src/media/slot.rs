@@ -1,0 +1,195 @@
+//! One bound media port and the lane that it is joined to.
+
+use super::receipt::Receipt;
+use causeway_node::Time;
+use causeway_tunnel::Lane;
+use std::net::{IpAddr, SocketAddr};
+
+/// Addresses negotiated by the early dialogs of one call that are kept at once.
+const MAX_REMOTES: usize = 8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    No,
+    Opening,
+    Open,
+    /// It could not be bound; whoever uses it goes without.
+    Failed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub port: u16,
+    pub bound: Bound,
+    pub joined: Option<Joined>,
+}
+
+/// What a port in use belongs to.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub leg: usize,
+    pub link: usize,
+    pub lane: Lane,
+    /// Whether its packets have RTP headers worth reading.
+    pub rtp: bool,
+    /// Where packets from the tunnel go.
+    pub target: Option<SocketAddr>,
+    /// `target` is where a packet has come from, no longer only what was negotiated.
+    latched: bool,
+    /// What was negotiated last.
+    negotiated: Option<SocketAddr>,
+    /// What was negotiated with each party, by its number in the leg.
+    remotes: Vec<(u32, SocketAddr)>,
+    /// The address that the party's signalling came from, where media may come from as well.
+    near: Option<IpAddr>,
+    pub from_net: Receipt,
+    pub to_net: Receipt,
+    /// Packets from an address that nobody has negotiated.
+    pub foreign: u64,
+    /// Packets from the tunnel while nobody was to get them.
+    pub homeless: u64,
+    pub last: Time,
+}
+
+impl Joined {
+    pub(crate) fn new(leg: usize, link: usize, lane: Lane, rtp: bool, now: Time) -> Self {
+        Self {
+            leg,
+            link,
+            lane,
+            rtp,
+            target: None,
+            latched: false,
+            negotiated: None,
+            remotes: Vec::new(),
+            near: None,
+            from_net: Receipt::default(),
+            to_net: Receipt::default(),
+            foreign: 0,
+            homeless: 0,
+            last: now,
+        }
+    }
+
+    /// A description names the address of a party; it is the one to send to until another description comes.
+    /// The same again changes nothing.
+    pub(crate) fn negotiate(&mut self, party: u32, address: Option<SocketAddr>, near: Option<IpAddr>) {
+        self.near = near;
+        self.remotes.retain(|(known, _)| *known != party);
+        if let Some(address) = address {
+            if self.remotes.len() == MAX_REMOTES {
+                self.remotes.remove(0);
+            }
+            self.remotes.push((party, address));
+        }
+        self.aim(address);
+    }
+
+    /// One of several parties has answered for good: packets go to it from now on.
+    pub(crate) fn choose(&mut self, party: u32) {
+        if let Some((_, address)) = self.remotes.iter().find(|(known, _)| *known == party).copied() {
+            self.aim(Some(address));
+        }
+    }
+
+    fn aim(&mut self, address: Option<SocketAddr>) {
+        if self.negotiated != address {
+            self.negotiated = address;
+            self.target = address;
+            self.latched = false;
+        }
+    }
+
+    /// Whether a packet from `from` is let through; the first one from the party's address tells where its
+    /// packets really come from, and ours go there.
+    #[inline]
+    pub(crate) fn admits(&mut self, from: SocketAddr) -> bool {
+        if self.latched && self.target == Some(from) {
+            return true;
+        }
+        self.admits_slowly(from)
+    }
+
+    #[cold]
+    fn admits_slowly(&mut self, from: SocketAddr) -> bool {
+        if self.remotes.iter().any(|(_, address)| *address == from) {
+            if self.negotiated == Some(from) {
+                self.target = Some(from);
+                self.latched = true;
+            }
+            return true;
+        }
+        let expected = self.negotiated.is_some_and(|a| a.ip() == from.ip()) || self.near == Some(from.ip());
+        if expected && !self.latched && self.negotiated.is_some() {
+            self.target = Some(from);
+            self.latched = true;
+            return true;
+        }
+        expected && self.negotiated.is_none() && !self.remotes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn joined() -> Joined {
+        Joined::new(0, 0, Lane(17), true, Time::ZERO)
+    }
+
+    #[test]
+    fn nobody_is_admitted_before_negotiation() {
+        assert!(!joined().admits(at("192.0.2.1:4000")));
+    }
+
+    #[test]
+    fn the_first_packet_latches_within_the_address() {
+        let mut slot = joined();
+        slot.negotiate(0, Some(at("192.0.2.1:4000")), None);
+        assert!(!slot.admits(at("192.0.2.2:4000")), "another host");
+        assert!(slot.admits(at("192.0.2.1:61000")), "a translated port");
+        assert_eq!(slot.target, Some(at("192.0.2.1:61000")));
+        assert!(!slot.admits(at("192.0.2.1:61001")), "once latched no other port");
+        slot.negotiate(0, Some(at("192.0.2.1:4000")), None);
+        assert_eq!(slot.target, Some(at("192.0.2.1:61000")), "a retransmission changes nothing");
+        slot.negotiate(0, Some(at("192.0.2.9:5000")), None);
+        assert_eq!(slot.target, Some(at("192.0.2.9:5000")), "a new description does");
+        assert!(slot.admits(at("192.0.2.9:5000")));
+        assert!(!slot.admits(at("192.0.2.1:61000")));
+    }
+
+    #[test]
+    fn early_dialogs_share_the_port_and_the_answer_chooses() {
+        let mut slot = joined();
+        slot.negotiate(1, Some(at("192.0.2.1:4000")), None);
+        slot.negotiate(2, Some(at("192.0.2.2:4000")), None);
+        assert!(slot.admits(at("192.0.2.1:4000")) && slot.admits(at("192.0.2.2:4000")));
+        assert_eq!(slot.target, Some(at("192.0.2.2:4000")));
+        slot.choose(1);
+        assert_eq!(slot.target, Some(at("192.0.2.1:4000")));
+        slot.choose(7);
+        assert_eq!(slot.target, Some(at("192.0.2.1:4000")));
+    }
+
+    #[test]
+    fn held_media_is_sent_nowhere() {
+        let mut slot = joined();
+        slot.negotiate(0, Some(at("192.0.2.1:4000")), None);
+        assert!(slot.admits(at("192.0.2.1:4000")));
+        slot.negotiate(0, None, None);
+        assert_eq!(slot.target, None);
+        assert!(!slot.admits(at("192.0.2.1:4000")));
+    }
+
+    #[test]
+    fn the_address_of_the_signalling_counts_as_well() {
+        let mut slot = joined();
+        slot.negotiate(0, Some(at("10.9.9.9:4000")), Some("192.0.2.7".parse().unwrap()));
+        assert!(slot.admits(at("192.0.2.7:33000")), "a phone behind a router of the LAN");
+        assert_eq!(slot.target, Some(at("192.0.2.7:33000")));
+    }
+}

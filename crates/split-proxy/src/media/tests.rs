@@ -1,0 +1,69 @@
+use super::*;
+use causeway_node::{Output, Outbox};
+
+fn config(low: u16, high: u16, ahead: usize) -> MediaConfig {
+    MediaConfig { ip: "192.0.2.1".parse().unwrap(), low, high, ahead }
+}
+
+fn binds(out: &mut Outbox) -> (Vec<(u32, u16)>, Vec<u32>) {
+    let (mut bound, mut closed) = (Vec::new(), Vec::new());
+    out.drain(|_, output| match output {
+        Output::Bind { flow, local, .. } => bound.push((flow.0 - FIRST_FLOW, local.port())),
+        Output::Close { flow } => closed.push(flow.0 - FIRST_FLOW),
+        _ => {}
+    });
+    (bound, closed)
+}
+
+#[test]
+fn ports_are_bound_ahead_in_pairs_and_refilled() {
+    let (mut pool, mut out) = (Pool::new(config(20_001, 20_009, 2)), Outbox::default());
+    assert_eq!(pool.capacity(), 4, "20002 to 20009");
+    pool.refill(&mut out);
+    assert_eq!(binds(&mut out).0, [(0, 20_002), (1, 20_003), (2, 20_004), (3, 20_005)]);
+    (0..4).for_each(|index| pool.opened(index));
+    assert_eq!(pool.take(&mut out), Some(0));
+    assert_eq!(binds(&mut out).0, [(4, 20_006), (5, 20_007)]);
+    assert_eq!(pool.take(&mut out), Some(1));
+    assert_eq!(pool.take(&mut out), Some(3), "none is ready: bound now, trusting that it works");
+    assert_eq!(pool.used(), 3);
+    (4..6).for_each(|index| pool.opened(index));
+    assert_eq!(pool.take(&mut out), Some(2));
+    assert_eq!(pool.take(&mut out), None, "the range is used up");
+    binds(&mut out);
+    pool.release(1, &mut out);
+    let (bound, closed) = binds(&mut out);
+    assert_eq!(closed, [2, 3]);
+    assert_eq!(bound, [(2, 20_004), (3, 20_005)], "the freed pair is made ready again");
+}
+
+#[test]
+fn a_taken_port_is_passed_over() {
+    let (mut pool, mut out) = (Pool::new(config(20_000, 20_099, 1)), Outbox::default());
+    pool.refill(&mut out);
+    binds(&mut out);
+    pool.opened(0);
+    pool.closed(1, "address in use", &mut out);
+    let (bound, closed) = binds(&mut out);
+    assert_eq!(closed, [0], "its sister goes as well");
+    assert_eq!(bound.iter().map(|b| b.1).collect::<Vec<_>>(), [20_002, 20_003]);
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_is_reported_and_not_tried_for_ever() {
+    let (mut pool, mut out) = (Pool::new(config(20_000, 29_999, 4)), Outbox::default());
+    pool.refill(&mut out);
+    let mut tried = 0;
+    loop {
+        let (bound, _) = binds(&mut out);
+        if bound.is_empty() {
+            break;
+        }
+        tried += bound.len();
+        for (index, _) in bound.iter().filter(|(index, _)| index % 2 == 0) {
+            pool.closed(*index as usize, "no such address", &mut out);
+        }
+        assert!(tried < 100);
+    }
+    assert!(tried >= 8);
+}

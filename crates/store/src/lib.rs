@@ -1,0 +1,28 @@
+//! Durable records: one interface, SQLite behind it.
+//!
+//! A role never writes to disk. It puts a [`Record`](causeway_node::Record) into its outbox; the driver hands
+//! all records of a batch to [`Store::commit`], which writes them in one transaction and returns once they
+//! are on disk; only then do the outputs leave that promised something. At start a role is given what
+//! [`Store::load`] finds.
+//!
+//! ```
+//! use causeway_node::Record;
+//! use causeway_store::Store;
+//!
+//! let mut store = Store::in_memory()?;
+//! let put = |key: &[u8], value: &[u8]| Record { space: "binding", key: key.to_vec(), value: Some(value.to_vec()) };
+//! store.commit(&[put(b"alice", b"1"), put(b"bob", b"2")])?;
+//! store.commit(&[Record { space: "binding", key: b"alice".to_vec(), value: None }])?;
+//! assert_eq!(store.load("binding")?, [(b"bob".to_vec(), b"2".to_vec())]);
+//! # Ok::<(), causeway_store::Error>(())
+//! ```
+//!
+//! The tables know only spaces, keys and values; what a value means is said by the types in [`record`],
+//! which are JSON on disk, so that a field can be added without rewriting anything. A schema version is kept
+//! in the file: an older file is migrated when it is opened, a newer one is refused.
+
+mod migrate;
+pub mod record;
+mod sqlite;
+
+pub use sqlite::{Error, Store, Stored};

@@ -1,0 +1,167 @@
+//! What a tunnel tells its owner.
+
+use crate::{CloseReason, ControlError, GoodbyeReason, Hello, Kind, Lane, LaneStats};
+use causeway_node::Time;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Something that happened on a tunnel.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The peer has said Hello: lanes can be opened.
+    Up(&'a Hello),
+    /// Further bytes of the stream of SIP messages, cut anywhere.
+    Sip(&'a [u8]),
+    /// A datagram on an open lane.
+    Datagram {
+        /// Its lane.
+        lane: Lane,
+        /// Its payload; may be empty.
+        payload: &'a [u8],
+    },
+    /// The peer has opened a lane, for both directions.
+    LaneOpened {
+        /// Its number.
+        lane: Lane,
+        /// What it carries.
+        kind: Kind,
+        /// What the peer says it belongs to.
+        token: &'a [u8],
+    },
+    /// The peer has closed a lane (or refused to open it); it can no longer be used.
+    LaneClosed {
+        /// Its number.
+        lane: Lane,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The tunnel is over: send what [`crate::Tunnel::fill`] still gives, then close the connection.
+    Dead(Why),
+}
+
+/// Why a tunnel is over.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Why {
+    /// The peer has left in good order.
+    #[error("the peer said goodbye ({reason:?}): {text}")]
+    Goodbye {
+        /// Its reason.
+        reason: GoodbyeReason,
+        /// Its words.
+        text: String,
+    },
+    /// The peer says that we have broken the protocol.
+    #[error("the peer reports error {code}: {text}")]
+    PeerError {
+        /// 1 malformed, 2 not this protocol or version, 3 unknown feature, 4 state, 5 limit.
+        code: u8,
+        /// Its words.
+        text: String,
+    },
+    /// The peer has broken the protocol.
+    #[error("the peer broke the tunnel protocol: {0}")]
+    Fault(Fault),
+    /// No Hello came in time.
+    #[error("the peer did not say hello in time")]
+    Handshake,
+    /// The peer has not been heard for too long after a ping.
+    #[error("the peer does not answer")]
+    Silent,
+    /// The peer makes us answer and does not read the answers.
+    #[error("the peer does not read")]
+    Deaf,
+}
+
+/// What a peer has done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// A control message that cannot be understood.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Its first message was not a Hello.
+    #[error("the first message is not a Hello")]
+    NotHello,
+    /// It said Hello again.
+    #[error("a second Hello")]
+    HelloTwice,
+    /// It claims to be the half that we are.
+    #[error("both ends claim the same role")]
+    SameRole,
+    /// A frame is longer than allowed.
+    #[error("a frame of {len} bytes on {lane:?}, more than {max}")]
+    TooLong {
+        /// Its lane.
+        lane: Lane,
+        /// Its length as announced.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// A frame or a close for a lane that is not open.
+    #[error("{0:?} is not open")]
+    UnknownLane(Lane),
+    /// A lane number out of range, of the wrong parity, or in use.
+    #[error("{0:?} cannot be opened by the peer")]
+    LaneNumber(Lane),
+    /// More control messages than allowed.
+    #[error("too many control messages")]
+    Flood,
+}
+
+impl Fault {
+    /// The code that is sent in an error message.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Control(error) => error.code(),
+            Self::NotHello
+            | Self::HelloTwice
+            | Self::SameRole
+            | Self::UnknownLane(_)
+            | Self::LaneNumber(_) => 4,
+            Self::TooLong { .. } | Self::Flood => 5,
+        }
+    }
+}
+
+/// The queue for SIP is full ([`crate::Config::sip_bytes`]), or the tunnel is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the tunnel takes no more SIP for now")]
+pub struct SipFull;
+
+/// Why a lane cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// The peer has not said Hello yet, or the tunnel is over.
+    #[error("the tunnel is not up")]
+    NotUp,
+    /// One of the ends allows no more lanes.
+    #[error("the tunnel has as many lanes as it may have")]
+    TooMany,
+}
+
+/// Counters of a tunnel since it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Lanes open now.
+    pub lanes: usize,
+    /// All datagram lanes together, closed ones included.
+    pub datagrams: LaneStats,
+    /// Bytes of SIP and datagrams that wait to be sent.
+    pub waiting_bytes: usize,
+    /// Bytes of SIP given to the connection.
+    pub sip_sent_bytes: u64,
+    /// Bytes of SIP received.
+    pub sip_received_bytes: u64,
+    /// All bytes given to the connection, frame headers and control included.
+    pub stream_sent_bytes: u64,
+    /// All bytes taken from the connection.
+    pub stream_received_bytes: u64,
+    /// The last measured round trip.
+    pub rtt: Option<Duration>,
+    /// When the connection was opened.
+    pub started: Time,
+    /// When something was received last.
+    pub last_heard: Time,
+    /// When something was sent last.
+    pub last_sent: Time,
+}

@@ -1,0 +1,532 @@
+//! The state machine of one end.
+
+use crate::control::Message;
+use crate::frame::{HEADER, put_header};
+use crate::lanes::{Lanes, Phase, append};
+use crate::pulse::Pulse;
+use crate::reader::{Limits, Reader, Step};
+use crate::{
+    CloseReason, Config, Event, Fault, GoodbyeReason, Hello, Kind, Lane, LaneStats, OpenError, Refused,
+    SipFull, Stats, Why,
+};
+use causeway_node::Time;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The longest payload of a SIP frame that we send, so that no long message holds up what is urgent.
+const SIP_CHUNK: usize = 4096;
+/// SIP frames shorter than this are not begun when the room is that small.
+const SIP_LEAST: usize = 64;
+/// Control bytes waiting; a peer that does not read while it makes us answer is given up.
+const MAX_CONTROL_OUT: usize = 64 << 10;
+/// Pings waiting for their answer; further ones are dropped, the newest answer is enough.
+const MAX_PONGS: usize = 4;
+/// A buffer that has grown larger than this is given back when it is empty.
+const KEEP: usize = 4096;
+
+/// One end of one tunnel, from the first byte on its connection to the last.
+///
+/// See the [crate's page](crate) for how to drive it.
+#[derive(Debug)]
+pub struct Tunnel {
+    config: Arc<Config>,
+    started: Time,
+    peer: Option<Box<Hello>>,
+    over: bool,
+    reader: Reader,
+    /// Payload of the last control frame, and how much of it is done.
+    control_in: Vec<u8>,
+    control_done: usize,
+    /// Whole control frames to be sent.
+    control_out: Vec<u8>,
+    pongs: VecDeque<[u8; 8]>,
+    sip_out: VecDeque<u8>,
+    lanes: Lanes,
+    pulse: Pulse,
+    /// Control messages that may still come at once, and when that was counted.
+    allowance: u32,
+    counted: Time,
+    /// The rest of a frame that did not fit into the room.
+    tail: Vec<u8>,
+    tail_done: usize,
+    sip_sent: u64,
+    sip_received: u64,
+    stream_sent: u64,
+    stream_received: u64,
+}
+
+/// What a control message means to the owner, without what it borrows.
+enum Outcome {
+    Quiet,
+    Up,
+    Opened { lane: Lane, kind: Kind, token: (usize, usize) },
+    Closed { lane: Lane, reason: CloseReason },
+    Dead(Why),
+}
+
+impl Tunnel {
+    /// A tunnel on a connection that has just been opened. Its Hello waits to be sent.
+    pub fn new(config: Arc<Config>, now: Time) -> Self {
+        let hello = config.hello();
+        let mut tunnel = Self {
+            allowance: config.control_burst,
+            config,
+            started: now,
+            peer: None,
+            over: false,
+            reader: Reader::default(),
+            control_in: Vec::new(),
+            control_done: 0,
+            control_out: Vec::new(),
+            pongs: VecDeque::new(),
+            sip_out: VecDeque::new(),
+            lanes: Lanes::default(),
+            pulse: Pulse::new(now),
+            counted: now,
+            tail: Vec::new(),
+            tail_done: 0,
+            sip_sent: 0,
+            sip_received: 0,
+            stream_sent: 0,
+            stream_received: 0,
+        };
+        tunnel.say(&Message::Hello(hello));
+        tunnel
+    }
+
+    /// The peer's Hello, once the tunnel is up.
+    pub fn peer(&self) -> Option<&Hello> {
+        self.peer.as_deref()
+    }
+
+    /// Whether both Hellos are exchanged and the tunnel is not over.
+    pub fn is_up(&self) -> bool {
+        self.peer.is_some() && !self.over
+    }
+
+    /// Whether a lane is open.
+    pub fn is_open(&self, lane: Lane) -> bool {
+        self.lanes.get(lane).is_some_and(|state| state.phase == Phase::Open)
+    }
+
+    /// Takes received bytes: call it again and again with the same `input` until it returns `None`; then all
+    /// of `input` is consumed. After [`Event::Dead`] everything is swallowed.
+    pub fn next<'s, 'i: 's>(&'s mut self, now: Time, input: &mut &'i [u8]) -> Option<Event<'s>> {
+        if !input.is_empty() {
+            self.pulse.last_heard = now;
+        }
+        loop {
+            if self.over {
+                *input = &[];
+                return None;
+            }
+            if self.control_done < self.control_in.len() {
+                match self.control(now) {
+                    Outcome::Quiet => continue,
+                    outcome => return Some(self.event(outcome)),
+                }
+            }
+            let limits = Limits { up: self.peer.is_some(), max_frame: usize::from(self.config.max_frame) };
+            let before = input.len();
+            let step = self.reader.step(input, limits);
+            self.stream_received += (before - input.len()) as u64;
+            let assembled = match step {
+                Step::More => return None,
+                Step::Bad(fault) => return Some(self.fault(fault)),
+                Step::Sip(bytes) => {
+                    self.sip_received += bytes.len() as u64;
+                    return Some(Event::Sip(bytes));
+                }
+                Step::Whole(Lane::CONTROL, payload) => {
+                    self.take_control(payload.len(), Some(payload));
+                    continue;
+                }
+                Step::Assembled(Lane::CONTROL) => {
+                    self.take_control(self.reader.assembled().len(), None);
+                    continue;
+                }
+                Step::Whole(lane, payload) => (lane, Some(payload)),
+                Step::Assembled(lane) => (lane, None),
+            };
+            let (lane, whole) = assembled;
+            let len = whole.map_or_else(|| self.reader.assembled().len(), <[u8]>::len);
+            match self.count_received(lane, len) {
+                Ok(true) => {
+                    let payload = whole.unwrap_or_else(|| self.reader.assembled());
+                    return Some(Event::Datagram { lane, payload });
+                }
+                Ok(false) => {}
+                Err(fault) => return Some(self.fault(fault)),
+            }
+        }
+    }
+
+    /// Queues bytes of SIP messages: whole messages one after the other, no matter how they are cut.
+    /// Before the tunnel is up they wait.
+    pub fn sip(&mut self, bytes: &[u8]) -> Result<(), SipFull> {
+        if self.over || self.sip_out.len() + bytes.len() > self.config.sip_bytes {
+            return Err(SipFull);
+        }
+        self.sip_out.extend(bytes);
+        Ok(())
+    }
+
+    /// Queues a datagram that has arrived at `now`. It may give way later to newer or more urgent ones, and
+    /// is dropped if its deadline passes while it waits.
+    pub fn datagram(&mut self, now: Time, lane: Lane, bytes: &[u8]) -> Result<(), Refused> {
+        let max_frame = self.peer.as_ref().map_or(0, |peer| usize::from(peer.max_frame));
+        self.lanes.push(&self.config, max_frame, now, lane, bytes)
+    }
+
+    /// Opens a lane for datagrams in both directions. The peer learns of it before it sees any SIP or
+    /// datagram queued after this call. `token` (at most 64 bytes) tells it what the lane belongs to.
+    pub fn open_lane(&mut self, kind: Kind, token: &[u8]) -> Result<Lane, OpenError> {
+        let Some(peer) = self.peer.as_ref().filter(|_| !self.over) else { return Err(OpenError::NotUp) };
+        let max = self.config.max_lanes.min(peer.max_lanes).min(Config::MAX_LANES);
+        if self.lanes.open_count() >= usize::from(max) {
+            return Err(OpenError::TooMany);
+        }
+        let end = number_end(max);
+        let lane = self.lanes.free_number(self.config.role, end).ok_or(OpenError::TooMany)?;
+        self.lanes.insert(lane, kind, Phase::Open);
+        self.say(&Message::LaneOpen { lane, kind: Ok(kind), token });
+        Ok(lane)
+    }
+
+    /// Closes a lane. What waits on it is dropped, what still arrives on it is ignored; its number is used
+    /// again only after the peer has confirmed.
+    pub fn close_lane(&mut self, lane: Lane) {
+        if self.is_open(lane) {
+            self.lanes.start_closing(lane);
+            self.say(&Message::LaneClose { lane, reason: CloseReason::Ended });
+        }
+    }
+
+    /// Says goodbye and is over: [`Tunnel::fill`] gives what remains to be sent.
+    pub fn goodbye(&mut self, reason: GoodbyeReason, text: &str) {
+        if !self.over {
+            self.say(&Message::Goodbye { reason, text });
+            self.over = true;
+        }
+    }
+
+    /// Whether [`Tunnel::fill`] has something to give.
+    pub fn wants_write(&self) -> bool {
+        self.tail_done < self.tail.len()
+            || !self.control_out.is_empty()
+            || (self.is_up()
+                && (!self.pongs.is_empty()
+                    || self.pulse.wanted()
+                    || !self.sip_out.is_empty()
+                    || self.lanes.has_waiting()))
+    }
+
+    /// Appends at most `room` bytes for the connection: control and SIP first, then RTCP, audio, video and
+    /// the rest; media past its deadline is dropped instead. A frame is cut only if it would not fit alone.
+    pub fn fill(&mut self, now: Time, room: usize, buf: &mut Vec<u8>) {
+        let start = buf.len();
+        let end = start + room;
+        self.fill_tail(end, buf);
+        if self.tail.is_empty() {
+            self.fill_frames(now, start, end, buf);
+        }
+        let sent = buf.len() - start;
+        if sent > 0 {
+            self.pulse.last_sent = now;
+            self.stream_sent += sent as u64;
+        }
+    }
+
+    /// When [`Tunnel::timeout`] is due.
+    pub fn deadline(&self) -> Option<Time> {
+        if self.over {
+            None
+        } else if self.peer.is_none() {
+            Some(self.started + self.config.handshake)
+        } else {
+            Some(self.pulse.deadline(&self.config, self.lanes.open_count() > 0))
+        }
+    }
+
+    /// Does what the time demands: afterwards a ping may wait to be sent ([`Tunnel::wants_write`]), or the
+    /// tunnel is dead. Harmless before the deadline.
+    pub fn timeout(&mut self, now: Time) -> Option<Event<'static>> {
+        if self.over {
+            return None;
+        }
+        let alive = match self.peer {
+            None => now < self.started + self.config.handshake,
+            Some(_) => self.pulse.check(now, &self.config, self.lanes.open_count() > 0),
+        };
+        if alive {
+            return None;
+        }
+        let why = if self.peer.is_none() { Why::Handshake } else { Why::Silent };
+        self.over = true;
+        Some(Event::Dead(why))
+    }
+
+    /// Counters of the whole tunnel.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            lanes: self.lanes.open_count(),
+            datagrams: self.lanes.totals(),
+            waiting_bytes: self.lanes.waiting() + self.sip_out.len(),
+            sip_sent_bytes: self.sip_sent,
+            sip_received_bytes: self.sip_received,
+            stream_sent_bytes: self.stream_sent,
+            stream_received_bytes: self.stream_received,
+            rtt: self.pulse.rtt,
+            started: self.started,
+            last_heard: self.pulse.last_heard,
+            last_sent: self.pulse.last_sent,
+        }
+    }
+
+    /// Counters of a lane that is open or closing.
+    pub fn lane_stats(&self, lane: Lane) -> Option<LaneStats> {
+        self.lanes.get(lane).map(|state| state.stats)
+    }
+
+    /// The open lanes with their kinds and counters.
+    pub fn lanes(&self) -> impl Iterator<Item = (Lane, Kind, LaneStats)> {
+        let open = self.lanes.iter().filter(|(_, state)| state.phase == Phase::Open);
+        open.map(|(lane, state)| (lane, state.kind, state.stats))
+    }
+
+    /// Bytes of memory that the tunnel holds in buffers and tables.
+    pub fn memory(&self) -> usize {
+        let buffers = self.control_in.capacity() + self.control_out.capacity() + self.tail.capacity();
+        let peer = self.peer.as_ref().map_or(0, |hello| size_of::<Hello>() + hello.software.len());
+        size_of::<Self>()
+            + buffers
+            + self.sip_out.capacity()
+            + self.reader.memory()
+            + self.lanes.memory()
+            + peer
+    }
+
+    fn take_control(&mut self, len: usize, whole: Option<&[u8]>) {
+        self.control_in.clear();
+        self.control_in.extend_from_slice(whole.unwrap_or_else(|| self.reader.assembled()));
+        self.control_in.truncate(len);
+        self.control_done = 0;
+    }
+
+    /// Counts a datagram; `false` if it comes on a lane that we have closed.
+    fn count_received(&mut self, lane: Lane, len: usize) -> Result<bool, Fault> {
+        let state = self.lanes.get_mut(lane).ok_or(Fault::UnknownLane(lane))?;
+        if state.phase != Phase::Open {
+            return Ok(false);
+        }
+        state.stats.received_packets += 1;
+        state.stats.received_bytes += len as u64;
+        Ok(true)
+    }
+
+    /// Does the next control message of the frame at hand.
+    fn control(&mut self, now: Time) -> Outcome {
+        if !self.allow(now) {
+            return Outcome::Dead(Why::Fault(Fault::Flood));
+        }
+        let payload = std::mem::take(&mut self.control_in);
+        let mut rest = payload.get(self.control_done..).unwrap_or_default();
+        let message = Message::decode(&mut rest);
+        self.control_done = payload.len() - rest.len();
+        let outcome = match message {
+            Ok(Some(message)) => self.obey(now, message, &payload),
+            Ok(None) if self.peer.is_none() => Outcome::Dead(Why::Fault(Fault::NotHello)),
+            Ok(None) => Outcome::Quiet,
+            Err(error) => Outcome::Dead(Why::Fault(Fault::Control(error))),
+        };
+        self.control_in = payload;
+        outcome
+    }
+
+    fn obey(&mut self, now: Time, message: Message<'_>, payload: &[u8]) -> Outcome {
+        let dead = |fault| Outcome::Dead(Why::Fault(fault));
+        match message {
+            Message::Hello(_) if self.peer.is_some() => dead(Fault::HelloTwice),
+            Message::Hello(hello) if hello.role != self.config.role.other() => dead(Fault::SameRole),
+            Message::Hello(hello) => {
+                self.peer = Some(Box::new(hello));
+                Outcome::Up
+            }
+            // A peer that refuses us may do so in place of its Hello.
+            Message::Goodbye { reason, text } => {
+                Outcome::Dead(Why::Goodbye { reason, text: text.to_owned() })
+            }
+            Message::Error { code, text } => Outcome::Dead(Why::PeerError { code, text: text.to_owned() }),
+            _ if self.peer.is_none() => dead(Fault::NotHello),
+            Message::LaneOpen { lane, kind, token } => self.peer_opens(lane, kind, token, payload),
+            Message::LaneClose { lane, reason } => self.peer_closes(lane, reason),
+            Message::Ping(opaque) => {
+                if self.pongs.len() < MAX_PONGS {
+                    self.pongs.push_back(opaque);
+                }
+                Outcome::Quiet
+            }
+            Message::Pong(opaque) => {
+                self.pulse.pong(now, opaque);
+                Outcome::Quiet
+            }
+        }
+    }
+
+    fn peer_opens(&mut self, lane: Lane, kind: Result<Kind, u8>, token: &[u8], payload: &[u8]) -> Outcome {
+        let in_range = u32::from(lane.0) < number_end(self.config.max_lanes.min(Config::MAX_LANES));
+        if !in_range || !self.config.role.other().opens(lane) || self.lanes.get(lane).is_some() {
+            return Outcome::Dead(Why::Fault(Fault::LaneNumber(lane)));
+        }
+        let refusal = match kind {
+            Err(_) => Some(CloseReason::UnknownKind),
+            Ok(_) if self.lanes.open_count() >= usize::from(self.config.max_lanes) => {
+                Some(CloseReason::TooMany)
+            }
+            Ok(_) => None,
+        };
+        if let Some(reason) = refusal {
+            self.lanes.insert(lane, kind.unwrap_or(Kind::Other), Phase::Closing);
+            self.say(&Message::LaneClose { lane, reason });
+            return self.quiet_unless_deaf();
+        }
+        let kind = kind.unwrap_or(Kind::Other);
+        self.lanes.insert(lane, kind, Phase::Open);
+        // `token` lies within `payload`, which the event borrows again.
+        let start = (token.as_ptr() as usize).saturating_sub(payload.as_ptr() as usize);
+        Outcome::Opened { lane, kind, token: (start, start + token.len()) }
+    }
+
+    fn peer_closes(&mut self, lane: Lane, reason: CloseReason) -> Outcome {
+        match self.lanes.get(lane).map(|state| state.phase) {
+            None => Outcome::Dead(Why::Fault(Fault::UnknownLane(lane))),
+            Some(Phase::Closing) => {
+                self.lanes.remove(lane);
+                Outcome::Quiet
+            }
+            Some(Phase::Open) => {
+                self.lanes.remove(lane);
+                self.say(&Message::LaneClose { lane, reason: CloseReason::Ended });
+                match self.quiet_unless_deaf() {
+                    Outcome::Quiet => Outcome::Closed { lane, reason },
+                    dead => dead,
+                }
+            }
+        }
+    }
+
+    fn quiet_unless_deaf(&self) -> Outcome {
+        if self.control_out.len() > MAX_CONTROL_OUT { Outcome::Dead(Why::Deaf) } else { Outcome::Quiet }
+    }
+
+    /// Counts one control message against the peer's allowance.
+    fn allow(&mut self, now: Time) -> bool {
+        let gained =
+            now.since(self.counted).as_nanos() * u128::from(self.config.control_rate) / 1_000_000_000;
+        if gained > 0 {
+            self.counted = now;
+            let gained = u32::try_from(gained).unwrap_or(u32::MAX);
+            self.allowance = self.allowance.saturating_add(gained).min(self.config.control_burst);
+        }
+        self.allowance.checked_sub(1).map(|left| self.allowance = left).is_some()
+    }
+
+    fn fault(&mut self, fault: Fault) -> Event<'_> {
+        self.event(Outcome::Dead(Why::Fault(fault)))
+    }
+
+    fn event(&mut self, outcome: Outcome) -> Event<'_> {
+        match outcome {
+            Outcome::Up | Outcome::Quiet => match &self.peer {
+                Some(hello) => Event::Up(hello),
+                None => Event::Dead(Why::Handshake),
+            },
+            Outcome::Opened { lane, kind, token: (start, end) } => {
+                Event::LaneOpened { lane, kind, token: self.control_in.get(start..end).unwrap_or_default() }
+            }
+            Outcome::Closed { lane, reason } => Event::LaneClosed { lane, reason },
+            Outcome::Dead(why) => {
+                if let Why::Fault(fault) = &why {
+                    let text = fault.to_string();
+                    self.say(&Message::Error { code: fault.code(), text: &text });
+                }
+                self.over = true;
+                Event::Dead(why)
+            }
+        }
+    }
+
+    /// Queues a control message in a frame of its own.
+    fn say(&mut self, message: &Message<'_>) {
+        let start = self.control_out.len();
+        put_header(&mut self.control_out, Lane::CONTROL, 0);
+        message.encode(&mut self.control_out);
+        let len = (self.control_out.len() - start - HEADER) as u16;
+        self.control_out[start + 2..start + HEADER].copy_from_slice(&len.to_be_bytes());
+    }
+
+    fn fill_tail(&mut self, end: usize, buf: &mut Vec<u8>) {
+        let rest = self.tail.get(self.tail_done..).unwrap_or_default();
+        let len = rest.len().min(end.saturating_sub(buf.len()));
+        buf.extend_from_slice(&rest[..len]);
+        self.tail_done += len;
+        if self.tail_done == self.tail.len() {
+            self.tail.clear();
+            self.tail.shrink_to(KEEP);
+            self.tail_done = 0;
+        }
+    }
+
+    fn fill_frames(&mut self, now: Time, start: usize, end: usize, buf: &mut Vec<u8>) {
+        if self.is_up() {
+            while let Some(opaque) = self.pongs.pop_front() {
+                self.say(&Message::Pong(opaque));
+            }
+            if let Some(opaque) = self.pulse.take(now) {
+                self.say(&Message::Ping(opaque));
+            }
+        }
+        if !self.control_out.is_empty() {
+            if buf.len() + self.control_out.len() > end {
+                std::mem::swap(&mut self.tail, &mut self.control_out);
+                return self.fill_tail(end, buf);
+            }
+            buf.append(&mut self.control_out);
+            self.control_out.shrink_to(KEEP);
+        }
+        if !self.is_up() || !self.fill_sip(end, buf) {
+            return;
+        }
+        if let Some(whole) = self.lanes.fill(&self.config, now, end, buf)
+            && buf.len() == start
+        {
+            // Not even one frame fits: it is begun here and ended by the next call.
+            let mut tail = std::mem::take(&mut self.tail);
+            self.lanes.fill(&self.config, now, whole, &mut tail);
+            self.tail = tail;
+            self.fill_tail(end, buf);
+        }
+    }
+
+    /// Appends SIP frames; says whether nothing of SIP is left.
+    fn fill_sip(&mut self, end: usize, buf: &mut Vec<u8>) -> bool {
+        let peer_max = self.peer.as_ref().map_or(SIP_CHUNK, |peer| usize::from(peer.max_frame));
+        while !self.sip_out.is_empty() {
+            let room = end.saturating_sub(buf.len() + HEADER);
+            let len = self.sip_out.len().min(SIP_CHUNK).min(peer_max).min(room);
+            if len == 0 || len < self.sip_out.len().min(SIP_LEAST) {
+                return false;
+            }
+            put_header(buf, Lane::SIP, len as u16);
+            append(&mut self.sip_out, len, buf);
+            self.sip_sent += len as u64;
+        }
+        self.sip_out.shrink_to(KEEP);
+        true
+    }
+}
+
+/// Lane numbers lie below this where `max` lanes may be open.
+fn number_end(max: u16) -> u32 {
+    u32::from(Lane::FIRST.0) + 2 * u32::from(max)
+}
