@@ -14,6 +14,8 @@ pub enum Kind {
     Unreachable,
     /// 4: something refused us.
     Refused,
+    /// 130: interrupted by the user.
+    Interrupted,
 }
 
 /// An error with its exit code.
@@ -46,6 +48,7 @@ impl Failure {
             Kind::Usage => 2,
             Kind::Unreachable => 3,
             Kind::Refused => 4,
+            Kind::Interrupted => 130,
         })
     }
 }
@@ -53,12 +56,6 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::unreachable(format!("{error:#}"))
     }
 }
 

@@ -55,10 +55,10 @@ const INVITE: &[u8] = b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n\
     Route: <sip:ss1.atlanta.example.com;lr>\r\n\
     Allow: INVITE, ACK, CANCEL, OPTIONS, BYE, REFER, NOTIFY\r\n\
     Supported: replaces, timer, path, outbound\r\n\
-    User-Agent: Example Phone 4.2.1 (abcdef)\r\n\
+    User-Agent: Example Phone 4.2.1-2\r\n\
     Session-Expires: 1800;refresher=uac\r\n\
     Content-Type: application/sdp\r\n\
-    Content-Length: 212\r\n\
+    Content-Length: 204\r\n\
     \r\n\
     v=0\r\n\
     o=alice 2890844526 2890844526 IN IP4 client.atlanta.example.com\r\n\

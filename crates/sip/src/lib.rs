@@ -47,6 +47,8 @@ mod bytes;
 mod check;
 pub mod digest;
 pub mod framer;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 pub mod hub;
 pub mod message;

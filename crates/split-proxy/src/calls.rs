@@ -53,7 +53,8 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn status(self) -> u16 {
         match self {
-            Self::Calls | Self::Ports => 503,
+            // A 503 would become a 500 on its way to the caller (RFC 3261 §16.7 item 6).
+            Self::Calls | Self::Ports => 480,
             Self::Description | Self::Address => 488,
         }
     }
@@ -218,10 +219,11 @@ impl Calls {
         {
             self.add_key(asked.leg, tag);
         }
-        let body = self.pass(asked.leg, far_tag, passing, !asked.from_phone, links, out).unwrap_or_else(|_| {
-            self.refused += 1;
-            None
-        });
+        let body =
+            self.pass(asked.leg, far_tag, passing, !asked.from_phone, links, out).unwrap_or_else(|_| {
+                self.refused += 1;
+                None
+            });
         let method = msg.cseq().map(|cseq| cseq.method);
         if status >= 200 {
             match method {
@@ -398,13 +400,19 @@ impl Calls {
         let into_tunnel = (self.role == Role::Agent) == to_far;
         let net_tag = match self.role {
             Role::ContactPoint => far_tag,
-            Role::Agent if to_far => if msg.is_request() { msg.from_tag() } else { msg.to_tag() },
+            Role::Agent if to_far => {
+                if msg.is_request() {
+                    msg.from_tag()
+                } else {
+                    msg.to_tag()
+                }
+            }
             Role::Agent => None,
         };
         let ports = if into_tunnel {
-            self.into_tunnel(leg, net_tag.unwrap_or_default(), &lines, passing, links, out)?
+            self.map_into_tunnel(leg, net_tag.unwrap_or_default(), &lines, passing, links, out)?
         } else {
-            self.out_of_tunnel(leg, &lines, passing, links, out)?
+            self.map_out_of_tunnel(leg, &lines, passing, links, out)?
         };
         let address = if into_tunnel { PLACEHOLDER } else { self.ip };
         let mut body = Vec::with_capacity(msg.body().len() + 64);
@@ -415,7 +423,7 @@ impl Calls {
     }
 
     /// From the network into the tunnel: ports become lanes, and the addresses are where media goes.
-    fn into_tunnel(
+    fn map_into_tunnel(
         &mut self,
         leg: usize,
         tag: &[u8],
@@ -428,7 +436,9 @@ impl Calls {
         let mut ports: Vec<Option<Ports>> = Vec::with_capacity(lines.len());
         for (index, line) in lines.iter().enumerate() {
             // Lines that share a port (BUNDLE, RFC 8843 §7.3.3) go on sharing it.
-            let same = |other: &Line| line.port != 0 && (other.port, other.connection) == (line.port, line.connection);
+            let same = |other: &Line| {
+                line.port != 0 && (other.port, other.connection) == (line.port, line.connection)
+            };
             if let Some(first) = lines[..index].iter().position(same) {
                 ports.push(ports[first]);
                 continue;
@@ -471,7 +481,7 @@ impl Calls {
     }
 
     /// Out of the tunnel: lanes become ports of ours.
-    fn out_of_tunnel(
+    fn map_out_of_tunnel(
         &mut self,
         leg: usize,
         lines: &[Line],
@@ -491,7 +501,8 @@ impl Calls {
                 continue;
             }
             let rtcp = line.rtcp_port.filter(|_| line.carriage.has_rtcp()).map(Lane);
-            let accepted = self.accept_lanes(leg, index, line.carriage, Lane(line.port), rtcp, passing, links, out);
+            let accepted =
+                self.accept_lanes(leg, index, line.carriage, Lane(line.port), rtcp, passing, links, out);
             match accepted {
                 Ok(port) => ports.push(Some(Ports { port, rtcp: None })),
                 Err(refusal) if passing.msg.is_request() => return Err(refusal),
@@ -614,16 +625,16 @@ impl Calls {
                     if self.media.joined(2 * pair + 1).is_some() {
                         self.media.rejoin(2 * pair + 1, rtcp, links);
                     } else {
-                        self.media.join(2 * pair + 1, Joined::new(leg, link_id, rtcp, false, now), links);
+                        self.media.join(2 * pair + 1, Joined::new(link_id, rtcp, false, now), links);
                     }
                 }
             }
             empty => {
                 let Some(pair) = self.media.pool.take(out) else { return false };
                 *empty = Some(Joint { pair, carriage, rtp, rtcp });
-                self.media.join(2 * pair, Joined::new(leg, link_id, rtp, is_rtp, now), links);
+                self.media.join(2 * pair, Joined::new(link_id, rtp, is_rtp, now), links);
                 if let Some(rtcp) = rtcp {
-                    self.media.join(2 * pair + 1, Joined::new(leg, link_id, rtcp, false, now), links);
+                    self.media.join(2 * pair + 1, Joined::new(link_id, rtcp, false, now), links);
                 }
                 if let Some(link) = links.get_mut(link_id) {
                     link.pairs += 1;

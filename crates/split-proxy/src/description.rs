@@ -109,7 +109,8 @@ pub(crate) fn read(body: &[u8]) -> Option<Vec<Line>> {
             }
             (b'c', None) => session = Some(read_connection(line.value)),
             // Of several c= lines of one medium (layered encodings, §5.7) the first counts.
-            (b'c', Some((media, seen))) if !std::mem::replace(seen, true) => {
+            (b'c', Some((media, seen @ false))) => {
+                *seen = true;
                 media.connection = read_connection(line.value);
             }
             (b'a', Some((media, _))) => read_attribute(line.value, media),
@@ -296,7 +297,8 @@ fn sdp_part(body: &[u8], start: usize, end: usize) -> Option<std::ops::Range<usi
         let Some(colon) = memchr(b':', line) else { return false };
         let (name, value) = line.split_at(colon);
         let kind = value[1..].split(|byte| *byte == b';').next().unwrap_or_default();
-        (name.trim_ascii().eq_ignore_ascii_case(b"content-type") || name.trim_ascii().eq_ignore_ascii_case(b"c"))
+        (name.trim_ascii().eq_ignore_ascii_case(b"content-type")
+            || name.trim_ascii().eq_ignore_ascii_case(b"c"))
             && kind.trim_ascii().eq_ignore_ascii_case(b"application/sdp")
     });
     if !is_sdp {

@@ -40,12 +40,8 @@ fn reads_what_matters() {
 
 #[test]
 fn rewrites_addresses_and_nothing_else() {
-    let ports = [
-        Some(Ports { port: 17, rtcp: Some(19) }),
-        Some(Ports { port: 21, rtcp: Some(23) }),
-        None,
-        None,
-    ];
+    let ports =
+        [Some(Ports { port: 17, rtcp: Some(19) }), Some(Ports { port: 21, rtcp: Some(23) }), None, None];
     assert_eq!(
         text(OFFER, "192.0.0.8", &ports),
         "v=0\r\no=alice 2890844526 2890844526 IN IP4 host.anywhere.com\r\ns= \r\nc=IN IP4 192.0.0.8\r\nt=0 0\r\n\

@@ -4,10 +4,11 @@ use crate::calls::{CallLimits, Calls};
 use crate::links::{Link, Links, Wire};
 use crate::media::{FIRST_FLOW, MediaConfig};
 use causeway_node::{Ctx, Flow, Input, Level, Outbox, Time};
+use causeway_sip::hub::Hub;
 use causeway_sip::proxy::Core;
 use causeway_sip::transaction::{Hop, Timing, Transport};
-use causeway_sip::{FrameError, Framed, HeaderId, Hub, Message, Method, Msg, Uri, response_to, validate};
-use causeway_tunnel::{Config, Event, Tunnel, Why};
+use causeway_sip::{FrameError, Framed, HeaderId, Message, Method, Msg, Uri, response_to, validate};
+use causeway_tunnel::{Config, Event, GoodbyeReason, Tunnel, Why};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(crate) struct Half {
 pub(crate) struct Heard {
     pub up: bool,
     pub dead: Option<String>,
+    /// The peer would rather not see us again soon.
+    pub unwanted: bool,
 }
 
 impl Half {
@@ -73,7 +76,7 @@ impl Half {
         let pool = &mut self.calls.media.pool;
         match *input {
             Input::Datagram { flow, from, bytes } if flow.0 >= FIRST_FLOW => {
-                self.calls.media.from_net(ctx.now, flow, from, bytes, &mut self.links, out);
+                self.calls.media.packet_from_net(ctx.now, flow, from, bytes, &mut self.links, out);
                 return true;
             }
             Input::Opened { flow, .. } if is_media(flow) => pool.opened((flow.0 - FIRST_FLOW) as usize),
@@ -98,7 +101,13 @@ impl Half {
     }
 
     /// A tunnel connection is open.
-    pub(crate) fn new_link(&mut self, ctx: &Ctx<'_>, flow: Flow, peer: SocketAddr, out: &mut Outbox) -> usize {
+    pub(crate) fn new_link(
+        &mut self,
+        ctx: &Ctx<'_>,
+        flow: Flow,
+        peer: SocketAddr,
+        out: &mut Outbox,
+    ) -> usize {
         let tunnel = Tunnel::new(self.tunnel.clone(), ctx.now);
         out.wake(flow);
         self.links.insert(Link::new(flow, peer, tunnel, ctx.unix_ms))
@@ -115,12 +124,17 @@ impl Half {
             let Link { tunnel, framer, lanes, .. } = link;
             while let Some(event) = tunnel.next(now, &mut input) {
                 match event {
-                    Event::Datagram { lane, payload } => media.to_net(now, lanes.get(lane), payload, out),
+                    Event::Datagram { lane, payload } => {
+                        media.packet_to_net(now, lanes.get(lane), payload, out)
+                    }
                     Event::Sip(bytes) => framer.push(bytes),
                     Event::Up(_) => heard.up = true,
                     Event::LaneOpened { .. } => {}
                     Event::LaneClosed { lane, .. } => closed.push(lane),
-                    Event::Dead(why) => heard.dead = Some(why.to_string()),
+                    Event::Dead(why) => {
+                        heard.unwanted = is_unwanted(&why);
+                        heard.dead = Some(why.to_string());
+                    }
                 }
             }
         }
@@ -169,15 +183,18 @@ impl Half {
     }
 
     /// Forgets a tunnel: its legs end, what waited for an answer from it fails.
-    pub(crate) fn drop_link(&mut self, now: Time, id: usize, out: &mut Outbox) {
+    /// `open` says whether its connection still exists: an id that the driver has taken back may be another's.
+    pub(crate) fn drop_link(&mut self, now: Time, id: usize, open: bool, out: &mut Outbox) {
         self.calls.drop_link(id, &mut self.links, out);
         let Some(mut link) = self.links.remove(id) else { return };
-        let mut last = Vec::new();
-        link.tunnel.fill(now, 1 << 16, &mut last);
-        if !last.is_empty() {
-            out.stream(link.flow, &last);
+        if open {
+            let mut last = Vec::new();
+            link.tunnel.fill(now, 1 << 16, &mut last);
+            if !last.is_empty() {
+                out.stream(link.flow, &last);
+            }
+            out.close(link.flow);
         }
-        out.close(link.flow);
         let (core, mut wire) = self.split(out);
         core.closed(now, link.flow, &mut wire);
     }
@@ -217,6 +234,11 @@ impl Half {
     pub(crate) fn stuck(&self) -> Vec<usize> {
         self.links.iter().filter(|(_, link)| link.stuck).map(|(id, _)| id).collect()
     }
+}
+
+fn is_unwanted(why: &Why) -> bool {
+    use GoodbyeReason::{Overloaded, Refused, Replaced};
+    matches!(why, Why::Goodbye { reason: Overloaded | Refused | Replaced, .. })
 }
 
 fn is_media(flow: Flow) -> bool {
@@ -262,4 +284,3 @@ pub(crate) fn refusal(msg: Msg<'_>, status: u16, reason: &str) -> Option<Vec<u8>
         if status == 503 { answer.header("Retry-After", "5") } else { answer }.finish()
     })
 }
-

@@ -2,7 +2,7 @@
 
 use causeway_node::{Flow, Outbox, Time, Timers};
 use causeway_sip::Framer;
-use causeway_sip::Hub;
+use causeway_sip::hub::Hub;
 use causeway_sip::transaction::{Hop, Sink, Transport};
 use causeway_tunnel::{Lane, Tunnel};
 use slab::Slab;

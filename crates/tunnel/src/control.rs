@@ -102,6 +102,8 @@ pub enum GoodbyeReason {
     Overloaded,
     /// The sender does not want this peer.
     Refused,
+    /// The same agent has opened another tunnel, which takes this one's place.
+    Replaced,
     /// A reason that this version does not know.
     Unknown(u8),
 }
@@ -113,6 +115,7 @@ impl GoodbyeReason {
             Self::ShuttingDown => 1,
             Self::Overloaded => 2,
             Self::Refused => 3,
+            Self::Replaced => 4,
             Self::Unknown(code) => code,
         }
     }
@@ -123,6 +126,7 @@ impl GoodbyeReason {
             1 => Self::ShuttingDown,
             2 => Self::Overloaded,
             3 => Self::Refused,
+            4 => Self::Replaced,
             code => Self::Unknown(code),
         }
     }

@@ -5,7 +5,17 @@ use crate::sys::IN;
 use crate::worker::Error;
 use causeway_node::{Input, Time};
 use std::os::fd::AsFd;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Passes over the media sockets per tick; each takes one datagram of each ready port, 256 ports at most.
+const PASSES: usize = 64;
+
+/// Where all workers of a process count from, so that their times can be compared.
+pub(super) fn start_of_time() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
 
 impl Engine {
     pub(super) fn read_clock(&mut self) {
@@ -79,7 +89,7 @@ impl Engine {
     /// Takes in everything that waits on media sockets.
     pub(super) fn read_media(&mut self) {
         let mut events = std::mem::take(&mut self.media_events);
-        for _ in 0..16 {
+        for _ in 0..PASSES {
             events.clear();
             if let Err(error) = self.media.wait(Some(Duration::ZERO), &mut events) {
                 self.failure = Some(Error::System("epoll", error.to_string()));
@@ -88,7 +98,7 @@ impl Engine {
             for event in &events {
                 self.event(*event);
             }
-            if events.len() < 256 {
+            if events.is_empty() {
                 break;
             }
         }

@@ -159,7 +159,7 @@ impl Engine {
             spare: File::open("/dev/null").ok(),
             counters: Counters::default(),
             ready,
-            started: Instant::now(),
+            started: clock::start_of_time(),
             now: Time::ZERO,
             unix_ms: 0,
             next_tick: None,

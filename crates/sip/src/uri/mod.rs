@@ -52,52 +52,51 @@ pub struct Uri<'a> {
 impl<'a> Uri<'a> {
     /// Takes a URI apart. `None` when it has no scheme, or is SIP without a host or with a port that is no
     /// number up to 65535. Characters are not judged here, see [`crate::validate`].
+    #[inline]
     pub fn parse(raw: &'a [u8]) -> Option<Uri<'a>> {
+        let (scheme, rest) = match raw {
+            [b's', b'i', b'p', b':', rest @ ..] => (Scheme::Sip, rest),
+            _ => Self::scheme(raw)?,
+        };
+        if !scheme.is_sip() {
+            let params = UriParams { rest: b"" };
+            let (user, password, port) = (None, None, None);
+            return Some(Uri { raw, scheme, user, password, host: rest, port, params, headers: b"" });
+        }
+        // The parts are short: a plain loop is faster here than a vectorised search.
+        let until =
+            |text: &[u8], stop: fn(u8) -> bool| text.iter().position(|&b| stop(b)).unwrap_or(text.len());
+        let at = until(rest, |b| b == b'@');
+        let (mut user, mut password, mut rest) = (None, None, rest);
+        if at < rest.len() {
+            let info = head(rest, at);
+            let colon = until(info, |b| b == b':');
+            user = Some(head(info, colon));
+            password = info.get(colon + 1..);
+            rest = tail(rest, at + 1);
+        }
+        let bracket = if rest.first() == Some(&b'[') { until(rest, |b| b == b']') } else { 0 };
+        let end = bracket + until(tail(rest, bracket), |b| matches!(b, b';' | b'?'));
+        let (host, port) = split_port(head(rest, end))?;
+        let rest = tail(rest, end);
+        let question = until(rest, |b| b == b'?');
+        let (params, headers) = (UriParams { rest: head(rest, question) }, tail(rest, question + 1));
+        if host.is_empty() || user.is_some_and(<[u8]>::is_empty) {
+            return None;
+        }
+        Some(Uri { raw, scheme, user, password, host, port, params, headers })
+    }
+
+    fn scheme(raw: &'a [u8]) -> Option<(Scheme<'a>, &'a [u8])> {
         let colon = memchr::memchr(b':', raw)?;
         let scheme = match head(raw, colon) {
-            b"" => return None,
             name if same(b"sip", name) => Scheme::Sip,
             name if same(b"sips", name) => Scheme::Sips,
             name if same(b"tel", name) => Scheme::Tel,
             name if !is_scheme(name) => return None,
             name => Scheme::Other(name),
         };
-        let rest = tail(raw, colon + 1);
-        if !scheme.is_sip() {
-            let params = UriParams { rest: b"" };
-            return Some(Uri {
-                raw,
-                scheme,
-                user: None,
-                password: None,
-                host: rest,
-                port: None,
-                params,
-                headers: b"",
-            });
-        }
-        let (userinfo, rest) = match memchr::memchr(b'@', rest) {
-            Some(at) => (Some(head(rest, at)), tail(rest, at + 1)),
-            None => (None, rest),
-        };
-        let (user, password) = match userinfo.map(|info| (info, memchr::memchr(b':', info))) {
-            Some((info, Some(at))) => (Some(head(info, at)), Some(tail(info, at + 1))),
-            Some((info, None)) => (Some(info), None),
-            None => (None, None),
-        };
-        let (rest, headers) = match memchr::memchr(b'?', rest) {
-            Some(at) => (head(rest, at), tail(rest, at + 1)),
-            None => (rest, &b""[..]),
-        };
-        let (hostport, params) = match memchr::memchr(b';', rest) {
-            Some(at) => (head(rest, at), tail(rest, at)),
-            None => (rest, &b""[..]),
-        };
-        let (host, port) = split_port(hostport)?;
-        if host.is_empty() || user.is_some_and(<[u8]>::is_empty) {
-            return None;
-        }
-        Some(Uri { raw, scheme, user, password, host, port, params: UriParams { rest: params }, headers })
+        Some((scheme, tail(raw, colon + 1)))
     }
 
     /// The host and port that a request for this URI goes to before name resolution: `maddr` if there is one,
@@ -136,10 +135,11 @@ fn is_scheme(name: &[u8]) -> bool {
 }
 
 /// Splits `host:port`; an IPv6 reference keeps its brackets.
+#[inline]
 pub(crate) fn split_port(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_len = match text.first() {
         Some(b'[') => memchr::memchr(b']', text)? + 1,
-        _ => memchr::memchr(b':', text).unwrap_or(text.len()),
+        _ => text.iter().position(|&b| b == b':').unwrap_or(text.len()),
     };
     match tail(text, host_len) {
         [] => Some((text, None)),

@@ -3,28 +3,29 @@
 use super::grammar::{self, Stumble};
 use super::rules::{Rule, Severity};
 use super::{Found, Role};
-use crate::bytes::{LWS, TOKEN, URIISH, VALUE, WORD, all, head, is, number, same, span, tail};
+use crate::bytes::{TOKEN, URIISH, all, head, number, same, span, tail};
 use crate::headers::HeaderId;
-use crate::message::{CSeq, Entry, Msg, NameAddr, Start, Values, Via};
+use crate::message::{Entry, Msg, Start};
 use crate::method::Method;
-use crate::uri::{Scheme, Uri};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The pass; `report` says whether to go on. With `WARN` false, whatever could only warn is left out.
 pub(super) struct Pass<'a, 'r, const WARN: bool, R> {
-    msg: Msg<'a>,
+    pub(super) msg: Msg<'a>,
     role: Role,
+    /// The Request-URI, if its scheme is neither SIP nor telephone.
+    foreign: Option<&'a [u8]>,
     report: &'r mut R,
 }
 
 /// Ends the pass when `?` meets it.
 pub(super) struct Stop;
-type Go = Result<(), Stop>;
+pub(super) type Go = Result<(), Stop>;
 
 impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
     pub(super) fn run(msg: Msg<'a>, role: Role, report: &'r mut R) {
         // Stopping early is what the caller of `verdict` wants.
-        let _ = Pass::<WARN, R> { msg, role, report }.all();
+        let _ = Pass::<WARN, R> { msg, role, foreign: None, report }.all();
     }
 
     fn all(&mut self) -> Go {
@@ -39,7 +40,7 @@ impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
     }
 
     #[inline]
-    fn fault(&mut self, rule: Rule, at: &[u8]) -> Go {
+    pub(super) fn fault(&mut self, rule: Rule, at: &[u8]) -> Go {
         if !WARN && rule.severity() == Severity::Warning {
             return Ok(());
         }
@@ -47,7 +48,7 @@ impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
         if (self.report)(Found { rule, at: at.min(self.msg.buffer().len()) }) { Ok(()) } else { Err(Stop) }
     }
 
-    fn check(&mut self, rule: Rule, outcome: Result<(), Stumble<'_>>) -> Go {
+    pub(super) fn check(&mut self, rule: Rule, outcome: Result<(), Stumble<'_>>) -> Go {
         match outcome {
             Ok(()) => Ok(()),
             Err(at) => self.fault(rule, at),
@@ -94,7 +95,7 @@ impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
         self.fault(if form { Rule::Version } else { Rule::VersionForm }, version)
     }
 
-    fn request_uri(&mut self, text: &[u8]) -> Go {
+    fn request_uri(&mut self, text: &'a [u8]) -> Go {
         let clean = span(text, URIISH);
         if clean < text.len() {
             return self.fault(Rule::RequestUri, tail(text, clean));
@@ -103,15 +104,18 @@ impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
             Ok(uri) => uri,
             Err(at) => return self.fault(Rule::RequestUri, at),
         };
-        if !uri.headers.is_empty() {
-            self.fault(Rule::RequestUriHeaders, uri.headers)?;
+        if uri.foreign {
+            self.foreign = Some(text);
         }
-        self.tidy(uri)
+        if let Some(question) = memchr::memchr(b'?', uri.rest) {
+            self.fault(Rule::RequestUriHeaders, tail(uri.rest, question))?;
+        }
+        self.tidy(text)
     }
 
     #[inline]
-    fn tidy(&mut self, uri: Uri<'_>) -> Go {
-        if WARN && let Some((rule, at)) = grammar::untidy_uri(uri.raw) {
+    pub(super) fn tidy(&mut self, uri: &[u8]) -> Go {
+        if WARN && let Some((rule, at)) = grammar::untidy_uri(uri) {
             self.fault(rule, at)?;
         }
         Ok(())
@@ -128,7 +132,7 @@ impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
         }
         let from = index.start.line.start as usize;
         // One that ends a line is counted with its LF; counting all is cheaper than looking at each.
-        let returns = tail(text, from).iter().filter(|&&b| b == b'\r').count();
+        let returns = memchr::memchr_iter(b'\r', tail(text, from)).count();
         if returns != index.crlf as usize {
             let alone = |&at: &usize| text.get(at + 1) != Some(&b'\n');
             let at = memchr::memchr_iter(b'\r', text).find(|at| *at >= from && alone(at));
@@ -184,184 +188,6 @@ impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
         self.value(entry.id, header.value)
     }
 
-    #[inline]
-    fn value(&mut self, id: HeaderId, value: &'a [u8]) -> Go {
-        match id {
-            HeaderId::Via => self.via(value),
-            HeaderId::From => self.from(value),
-            HeaderId::To => self.to(value),
-            HeaderId::CSeq => self.cseq(value),
-            HeaderId::CallId => self.call_id(value),
-            HeaderId::Contact => self.contact(value),
-            HeaderId::Route | HeaderId::RecordRoute | HeaderId::Path | HeaderId::ServiceRoute => {
-                self.route(value)
-            }
-            HeaderId::MaxForwards => match number::<u64>(value) {
-                None if value.is_empty() || !value.iter().all(u8::is_ascii_digit) => {
-                    self.fault(Rule::MaxForwards, value)
-                }
-                None | Some(256..) => self.fault(Rule::MaxForwardsRange, value),
-                Some(_) => Ok(()),
-            },
-            HeaderId::Date if !grammar::date(value) => self.fault(Rule::Date, value),
-            _ if WARN => self.other_value(id, value),
-            _ => Ok(()),
-        }
-    }
-
-    /// Values that nobody is refused for.
-    fn other_value(&mut self, id: HeaderId, value: &'a [u8]) -> Go {
-        match id {
-            HeaderId::Expires | HeaderId::MinExpires if number::<u32>(value).is_none() => {
-                self.fault(Rule::Seconds, value)
-            }
-            HeaderId::RetryAfter
-                if number::<u32>(head(value, span(value, crate::bytes::DIGIT))).is_none() =>
-            {
-                self.fault(Rule::Seconds, value)
-            }
-            HeaderId::ContentType if !grammar::media_type(value) => self.fault(Rule::ContentType, value),
-            HeaderId::Warning => {
-                for warning in Values::new(value) {
-                    if span(warning, crate::bytes::DIGIT) != 3 {
-                        self.fault(Rule::WarningCode, warning)?;
-                    }
-                }
-                Ok(())
-            }
-            HeaderId::PAssertedIdentity
-            | HeaderId::PPreferredIdentity
-            | HeaderId::ReferTo
-            | HeaderId::ReferredBy
-            | HeaderId::ReplyTo
-            | HeaderId::PAssociatedUri => {
-                for part in Values::new(value) {
-                    self.check(Rule::Address, grammar::address(part).map(drop))?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    #[inline]
-    fn via(&mut self, value: &'a [u8]) -> Go {
-        if value.is_empty() {
-            return self.fault(Rule::Via, value);
-        }
-        for via in Values::new(value) {
-            self.check(Rule::Via, grammar::via(via))?;
-            if WARN && let Some(parsed) = Via::parse(via) {
-                match parsed.branch() {
-                    None => self.fault(Rule::NoBranch, via)?,
-                    Some(b"z9hG4bK") => self.fault(Rule::BareCookie, via)?,
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn from(&mut self, value: &'a [u8]) -> Go {
-        match grammar::address(value) {
-            Ok(address) if WARN => {
-                if self.msg.from().is_none_or(|from| from.tag().is_none()) {
-                    self.fault(Rule::NoFromTag, value)?;
-                }
-                self.display(value)?;
-                self.untidy(address.uri)
-            }
-            Ok(_) => Ok(()),
-            Err(at) => self.fault(Rule::From, at),
-        }
-    }
-
-    #[inline]
-    fn to(&mut self, value: &'a [u8]) -> Go {
-        match grammar::address(value) {
-            Ok(address) if WARN => {
-                self.display(value)?;
-                self.untidy(address.uri)
-            }
-            Ok(_) => Ok(()),
-            Err(at) => self.fault(Rule::To, at),
-        }
-    }
-
-    fn display(&mut self, value: &'a [u8]) -> Go {
-        let display = NameAddr::parse(value).map_or(&b""[..], |addr| addr.display);
-        if display.starts_with(b"\"") || display.is_ascii() {
-            Ok(())
-        } else {
-            self.fault(Rule::DisplayName, display)
-        }
-    }
-
-    #[inline]
-    fn untidy(&mut self, uri: &[u8]) -> Go {
-        match Uri::parse(uri) {
-            Some(uri) if WARN => self.tidy(uri),
-            _ => Ok(()),
-        }
-    }
-
-    #[inline]
-    fn cseq(&mut self, value: &'a [u8]) -> Go {
-        let Some(cseq) = CSeq::parse(value).filter(|cseq| all(cseq.method.as_bytes(), TOKEN)) else {
-            return self.fault(Rule::CSeq, value);
-        };
-        if self.msg.is_request() && cseq.method != self.msg.method() {
-            self.fault(Rule::CSeqMethod, cseq_method(value))?;
-        }
-        if cseq.number >= 1 << 31 {
-            self.fault(Rule::CSeqRange, value)?;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn call_id(&mut self, value: &'a [u8]) -> Go {
-        if value.is_empty() || (!all(value, WORD) && grammar::has_blank(value)) {
-            return self.fault(Rule::CallId, value);
-        }
-        Ok(())
-    }
-
-    fn contact(&mut self, value: &'a [u8]) -> Go {
-        for contact in Values::new(value).filter(|&contact| contact != b"*") {
-            let address = match grammar::address(contact) {
-                Ok(address) => address,
-                Err(at) => {
-                    self.fault(Rule::Contact, at)?;
-                    continue;
-                }
-            };
-            if !address.bracketed && memchr::memchr2(b'?', b',', address.uri).is_some() {
-                self.fault(Rule::ContactNeedsBrackets, address.uri)?;
-            }
-            if WARN {
-                self.untidy(address.uri)?;
-                let expires = NameAddr::parse(contact).and_then(|addr| addr.params.value(b"expires"));
-                if let Some(seconds) = expires.filter(|seconds| number::<u32>(seconds).is_none()) {
-                    self.fault(Rule::Seconds, seconds)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn route(&mut self, value: &'a [u8]) -> Go {
-        for route in Values::new(value) {
-            match grammar::address(route) {
-                Ok(address) if WARN && !address.bracketed => self.fault(Rule::RouteNeedsBrackets, route)?,
-                Ok(_) => {}
-                Err(at) => self.fault(Rule::Route, at)?,
-            }
-        }
-        Ok(())
-    }
-
     fn body(&mut self) -> Go {
         let msg = self.msg;
         let there = msg.buffer().len() - msg.head().len().min(msg.buffer().len());
@@ -391,10 +217,9 @@ impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
             return self.next_hop();
         }
         if self.role != Role::Relay
-            && let Some(uri) = Uri::parse(msg.request_uri())
-            && let Scheme::Other(_) = uri.scheme
+            && let Some(uri) = self.foreign
         {
-            self.fault(Rule::RequestUriScheme, uri.raw)?;
+            self.fault(Rule::RequestUriScheme, uri)?;
         }
         if self.role == Role::Registrar
             && let Some(to) = msg.to()
@@ -421,11 +246,4 @@ impl<'a, 'r, const WARN: bool, R: FnMut(Found) -> bool> Pass<'a, 'r, WARN, R> {
         }
         Ok(())
     }
-}
-
-fn cseq_method(value: &[u8]) -> &[u8] {
-    let digits = span(value, crate::bytes::DIGIT);
-    let rest = tail(value, digits);
-    let blanks = rest.iter().position(|&b| !is(b, LWS)).unwrap_or(rest.len());
-    tail(rest, head(rest, blanks).len().min(span(rest, LWS | VALUE)))
 }

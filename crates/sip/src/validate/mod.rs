@@ -11,6 +11,7 @@
 mod grammar;
 mod inspect;
 mod rules;
+mod values;
 
 pub use rules::{Rule, Severity};
 

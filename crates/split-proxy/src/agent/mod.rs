@@ -79,12 +79,15 @@ impl Agent {
         }
         self.receive(ctx, out);
         if let Some(why) = heard.dead {
-            self.lose_tunnel(ctx, id, why, out);
+            if heard.unwanted {
+                self.uplink.be_patient();
+            }
+            self.lose_tunnel(ctx, id, why, true, out);
         }
     }
 
-    fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, why: String, out: &mut Outbox) {
-        self.half.drop_link(ctx.now, id, out);
+    fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, why: String, open: bool, out: &mut Outbox) {
+        self.half.drop_link(ctx.now, id, open, out);
         self.uplink.fail(ctx, &self.config, format!("the tunnel is lost: {why}"), out);
         self.events(ctx, out);
     }
@@ -96,15 +99,18 @@ impl Agent {
             core.receive(ctx, hop, message, &mut wire);
         }
         self.events(ctx, out);
+        for id in self.half.stuck() {
+            self.lose_tunnel(ctx, id, "the contact point does not read".to_owned(), true, out);
+        }
     }
 
     fn events(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
         while let Some(event) = self.half.core.poll() {
             match event {
                 Event::Request { id, message, from } if from_tunnel(&from) => {
-                    self.to_phone(ctx, id, &message, from, out);
+                    self.on_tunnel_request(ctx, id, &message, from, out);
                 }
-                Event::Request { id, message, from } => self.from_phone(ctx, id, &message, from, out),
+                Event::Request { id, message, from } => self.on_phone_request(ctx, id, &message, from, out),
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
@@ -119,14 +125,21 @@ impl Agent {
         }
     }
 
-    fn reply(&mut self, ctx: &mut Ctx<'_>, id: ServerId, status: u16, reason: Option<&str>, out: &mut Outbox) {
+    fn reply(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        status: u16,
+        reason: Option<&str>,
+        out: &mut Outbox,
+    ) {
         let retry: &[(&str, &[u8])] = if status == 503 { &[("Retry-After", b"5")] } else { &[] };
         let (core, mut wire) = self.half.split(out);
         core.reply(ctx, id, status, reason, retry, &mut wire);
     }
 
     /// A request from the LAN: into the tunnel, or into the queue while there is none.
-    fn from_phone(
+    fn on_phone_request(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ServerId,
@@ -194,7 +207,14 @@ impl Agent {
     }
 
     /// A request out of the tunnel, for a phone.
-    fn to_phone(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, from: Hop, out: &mut Outbox) {
+    fn on_tunnel_request(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        message: &Message,
+        from: Hop,
+        out: &mut Outbox,
+    ) {
         let msg = message.msg();
         let Some(link) = self.half.links.id(from.flow) else { return };
         let Some(hop) = self.phone_hop(ctx.now, msg.request_uri(), out) else {
@@ -236,7 +256,9 @@ impl Agent {
         if from_phone {
             self.phone_is_answered(ctx.now, message, asker, asked_in_dialog);
         } else {
-            self.phones.learn(ctx.now, msg, Hop { ..self.phone_of(ctx.now, id, out).unwrap_or(asker) });
+            if let Some(phone) = self.phone_of(ctx.now, id, out) {
+                self.phones.learn(ctx.now, msg, phone);
+            }
             let ours = |value: &[u8]| crate::half::leads_to(value, self.config.listen);
             self.edit.remove_values(msg, HeaderId::RecordRoute, ours);
         }
@@ -297,7 +319,7 @@ impl Agent {
 
     fn timeout(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
         for (id, why) in self.half.timeout(ctx.now, out) {
-            self.lose_tunnel(ctx, id, why.to_string(), out);
+            self.lose_tunnel(ctx, id, why.to_string(), true, out);
         }
         self.uplink.timeout(ctx, &self.config, out);
         while self.waiting.front().is_some_and(|(_, until)| *until <= ctx.now) {
@@ -316,7 +338,7 @@ impl Agent {
         if self.uplink.awaits(flow) {
             self.uplink.refused(ctx, &self.config, why, out);
         } else if let Some(id) = self.half.links.id(flow) {
-            self.lose_tunnel(ctx, id, why.to_owned(), out);
+            self.lose_tunnel(ctx, id, why.to_owned(), false, out);
         }
     }
 

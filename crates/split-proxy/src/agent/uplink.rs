@@ -119,6 +119,14 @@ impl Uplink {
         }
     }
 
+    /// The contact point does not want us now: the next attempt waits for as long as attempts ever do.
+    pub(super) fn be_patient(&mut self) {
+        if let State::Open { up, .. } = &mut self.state {
+            *up = false;
+        }
+        self.failures = u32::MAX;
+    }
+
     /// The attempt has failed, or the tunnel is gone.
     pub(super) fn fail(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, why: String, out: &mut Outbox) {
         if self.state == State::Stopped {
@@ -130,7 +138,7 @@ impl Uplink {
             self.failures = 0;
         }
         let longest = config.retry_least.saturating_mul(1 << self.failures.min(16)).min(config.retry_most);
-        self.failures += 1;
+        self.failures = self.failures.saturating_add(1);
         // Between half and all of it, so that agents cut off together do not come back together.
         let half = longest / 2;
         let share = f64::from(ctx.rng.next_u32()) / f64::from(u32::MAX);

@@ -93,7 +93,13 @@ fn is_anonymous(from: &[u8]) -> bool {
 }
 
 /// Takes out of a request what an agent must not tell the operator.
-pub(super) fn strip_request(owner: &Owner, msg: Msg<'_>, dialog: Option<&DialogKey>, unix_ms: u64, edit: &mut Edit) {
+pub(super) fn strip_request(
+    owner: &Owner,
+    msg: Msg<'_>,
+    dialog: Option<&DialogKey>,
+    unix_ms: u64,
+    edit: &mut Edit,
+) {
     edit.remove_values(msg, HeaderId::Route, |value| !owner.may_route(value, dialog));
     edit.remove(msg, HeaderId::RecordRoute);
     edit.remove(msg, HeaderId::Path);
@@ -115,7 +121,6 @@ pub(super) fn strip_response(msg: Msg<'_>, edit: &mut Edit) {
     }
     edit.remove_named(msg, b"Remote-Party-ID");
 }
-
 
 /// A body protected by `auth-int` cannot be rewritten (RFC 7616 §3.4.3): the choice is taken out of a
 /// challenge that offers `auth` as well.
@@ -156,7 +161,8 @@ mod tests {
             (r#"qop="auth-int""#, r#"qop="auth-int""#),
             (r#"qop="auth""#, r#"qop="auth""#),
         ] {
-            let text = |qop: &str| format!("SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: Digest {qop}\r\n\r\n");
+            let text =
+                |qop: &str| format!("SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: Digest {qop}\r\n\r\n");
             let message = Message::parse(text(before)).unwrap();
             let (mut edit, mut out) = (Edit::new(), Vec::new());
             drop_auth_int(message.msg(), &mut edit);

@@ -177,7 +177,9 @@ mod tests {
     #[test]
     fn networks() {
         let net: Cidr = "192.0.2.128/25".parse().unwrap();
-        assert!(net.contains("192.0.2.200".parse().unwrap()) && !net.contains("192.0.2.100".parse().unwrap()));
+        assert!(
+            net.contains("192.0.2.200".parse().unwrap()) && !net.contains("192.0.2.100".parse().unwrap())
+        );
         assert!(net.contains("::ffff:192.0.2.129".parse().unwrap()));
         let all: Cidr = "::/0".parse().unwrap();
         assert!(all.contains("2001:db8::1".parse().unwrap()) && !all.contains("192.0.2.1".parse().unwrap()));
@@ -197,7 +199,8 @@ mod tests {
         for bad in ["198.51.100.1:5060", "198.51.100.1:443", "203.0.113.7:443", "198.51.100.2:5060"] {
             assert!(!config.media_allowed(at(bad)), "{bad}");
         }
-        for bad in ["198.51.100.1:22", "0.0.0.0:4000", "224.0.0.1:4000", "255.255.255.255:9", "203.0.113.7:0"] {
+        for bad in ["198.51.100.1:22", "0.0.0.0:4000", "224.0.0.1:4000", "255.255.255.255:9", "203.0.113.7:0"]
+        {
             assert!(!config.media_allowed(at(bad)), "{bad}");
         }
         assert!(config.media_allowed(at("198.51.100.1:20000")), "calls between two tunnels pass here twice");

@@ -3,6 +3,7 @@
 
 mod admission;
 mod config;
+mod loops;
 mod owners;
 mod routing;
 mod status;
@@ -12,7 +13,7 @@ pub use config::{Cidr, CidrError, ContactConfig, Limits, Mode};
 pub use tokens::SPACE;
 
 use crate::half::{Half, TUNNEL_FLOW, from_tunnel, refusal};
-use admission::{Denied, Gauge};
+use admission::Gauge;
 use causeway_node::{Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire};
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::Hop;
@@ -70,7 +71,8 @@ impl ContactPoint {
         };
         for stored in records.into_iter().filter_map(|record| tokens::restore(&record)) {
             let owner = contact.owners.of(Some(stored.instance));
-            let token = tokens::Token { owner, ..stored.token };
+            let mut token = stored.token;
+            token.owner = owner;
             for (aor, until) in &token.bindings {
                 if let Some(owner) = contact.owners.get_mut(owner) {
                     owner.admit(aor, Some(*until), Vec::new());
@@ -110,7 +112,7 @@ impl ContactPoint {
         }
         self.receive(ctx, out);
         if let Some(why) = heard.dead {
-            self.drop_tunnel(ctx, id, &why, out);
+            self.drop_tunnel(ctx, id, &why, true, out);
         }
     }
 
@@ -124,23 +126,24 @@ impl ContactPoint {
         link.owner = owner;
         let text = format!("tunnel from {} is up", link.peer);
         out.notice(Level::Info, text);
-        let old = self.owners.get_mut(owner).and_then(|owner| owner.link.replace(id)).filter(|old| *old != id);
+        let old =
+            self.owners.get_mut(owner).and_then(|owner| owner.link.replace(id)).filter(|old| *old != id);
         if let Some(old) = old {
             if let Some(link) = self.half.links.get_mut(old) {
-                link.tunnel.goodbye(GoodbyeReason::Unknown(4), "the agent has come again");
+                link.tunnel.goodbye(GoodbyeReason::Replaced, "the agent has come again");
             }
-            self.drop_tunnel(ctx, old, "the agent has come again", out);
+            self.drop_tunnel(ctx, old, "the agent has come again", true, out);
             if let Some(owner) = self.owners.get_mut(owner) {
                 owner.link = Some(id);
             }
         }
     }
 
-    fn drop_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, why: &str, out: &mut Outbox) {
+    fn drop_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, why: &str, open: bool, out: &mut Outbox) {
         let Some(link) = self.half.links.get(id) else { return };
         let (peer, owner) = (link.peer, link.owner);
         out.notice(Level::Info, format!("tunnel from {peer} ended: {why}"));
-        self.half.drop_link(ctx.now, id, out);
+        self.half.drop_link(ctx.now, id, open, out);
         self.gauges.remove(&id);
         if let Some(count) = self.per_address.get_mut(&peer.ip()) {
             *count -= 1;
@@ -168,7 +171,7 @@ impl ContactPoint {
         }
         self.events(ctx, out);
         for id in self.half.stuck() {
-            self.drop_tunnel(ctx, id, "it does not read", out);
+            self.drop_tunnel(ctx, id, "it does not read", true, out);
         }
     }
 
@@ -178,7 +181,9 @@ impl ContactPoint {
         let owner = self.half.links.get(id).map_or(usize::MAX, |link| link.owner);
         let admitted = self.owners.get(owner).is_some_and(|owner| owner.is_admitted(ctx.unix_ms));
         let Some(gauge) = self.gauges.get_mut(&id) else { return false };
-        let Err(denied) = gauge.enter(&self.config.limits, ctx.now, message.msg(), admitted) else { return true };
+        let Err(denied) = gauge.enter(&self.config.limits, ctx.now, message.msg(), admitted) else {
+            return true;
+        };
         gauge.denied += 1;
         self.counters.denied += 1;
         if let Some(answer) = refusal(message.msg(), denied.status(), &denied.to_string()) {
@@ -191,9 +196,11 @@ impl ContactPoint {
         while let Some(event) = self.half.core.poll() {
             match event {
                 Event::Request { id, message, from } if from_tunnel(&from) => {
-                    self.from_phone(ctx, id, &message, from, out);
+                    self.on_agent_request(ctx, id, &message, from, out);
                 }
-                Event::Request { id, message, from } => self.from_operator(ctx, id, &message, from, out),
+                Event::Request { id, message, from } => {
+                    self.on_operator_request(ctx, id, &message, from, out)
+                }
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
@@ -210,7 +217,7 @@ impl ContactPoint {
 
     fn timeout(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
         for (id, why) in self.half.timeout(ctx.now, out) {
-            self.drop_tunnel(ctx, id, &why.to_string(), out);
+            self.drop_tunnel(ctx, id, &why.to_string(), true, out);
         }
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
@@ -225,7 +232,7 @@ impl ContactPoint {
             let address = self.config.tunnel_listen;
             out.notice(Level::Error, format!("tunnels cannot be accepted on {address}: {why}"));
         } else if let Some(id) = self.half.links.id(flow) {
-            self.drop_tunnel(ctx, id, why, out);
+            self.drop_tunnel(ctx, id, why, false, out);
         }
     }
 
@@ -234,7 +241,8 @@ impl ContactPoint {
         if !std::mem::replace(&mut self.draining, true) {
             out.close(LISTENER);
         }
-        let idle: Vec<usize> = self.half.links.iter().filter(|(_, l)| l.calls == 0).map(|(id, _)| id).collect();
+        let idle: Vec<usize> =
+            self.half.links.iter().filter(|(_, l)| l.calls == 0).map(|(id, _)| id).collect();
         for id in idle {
             if let Some(link) = self.half.links.get_mut(id) {
                 link.tunnel.goodbye(GoodbyeReason::ShuttingDown, "the contact point stops");

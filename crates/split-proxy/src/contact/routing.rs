@@ -2,7 +2,7 @@
 
 use super::admission::{self, Denied};
 use super::owners::{DialogKey, identity};
-use super::{ContactPoint, Mode};
+use super::{ContactPoint, Mode, loops};
 use crate::calls::Passing;
 use crate::half::{begins_dialog, from_tunnel, is_at, own_routes};
 use crate::links::Link;
@@ -17,7 +17,14 @@ const PATH_CONTACT: &[u8] = b"";
 const MAX_CONTACTS: usize = 16;
 
 impl ContactPoint {
-    pub(super) fn reply(&mut self, ctx: &mut Ctx<'_>, id: ServerId, status: u16, reason: &str, out: &mut Outbox) {
+    pub(super) fn reply(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        status: u16,
+        reason: &str,
+        out: &mut Outbox,
+    ) {
         let retry: &[(&str, &[u8])] = if status == 503 { &[("Retry-After", b"5")] } else { &[] };
         let (core, mut wire) = self.half.split(out);
         core.reply(ctx, id, status, Some(reason), retry, &mut wire);
@@ -33,7 +40,14 @@ impl ContactPoint {
 
     /// The hop to the operator. A dialog between two phones here whose proxies do not record-route leads from
     /// one token straight to the other: then it is this contact point itself.
-    fn upstream(&mut self, ctx: &Ctx<'_>, msg: Msg<'_>, in_dialog: bool, routed: bool, out: &mut Outbox) -> Hop {
+    fn upstream(
+        &mut self,
+        ctx: &Ctx<'_>,
+        msg: Msg<'_>,
+        in_dialog: bool,
+        routed: bool,
+        out: &mut Outbox,
+    ) -> Hop {
         let uri = Uri::parse(msg.request_uri());
         let to_token = uri.is_some_and(|uri| {
             is_at(&uri, self.config.sip) && uri.user.is_some_and(|user| self.tokens.get(user).is_some())
@@ -46,7 +60,7 @@ impl ContactPoint {
     }
 
     /// A request from an agent: checked, stripped, its contacts replaced by tokens, sent to the operator.
-    pub(super) fn from_phone(
+    pub(super) fn on_agent_request(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ServerId,
@@ -57,6 +71,10 @@ impl ContactPoint {
         let msg = message.msg();
         let Some(link) = self.half.links.id(from.flow) else { return };
         let owner_id = self.half.links.get(link).map_or(usize::MAX, |link| link.owner);
+        let mark = loops::mark(msg, true);
+        if loops::is_loop(msg, &self.name, &mark) {
+            return self.reply(ctx, id, 482, "Loop Detected", out);
+        }
         let Some(owner) = self.owners.get_mut(owner_id) else { return };
         let dialog = match admission::check(owner, msg, ctx.unix_ms) {
             Ok(dialog) => dialog,
@@ -81,9 +99,9 @@ impl ContactPoint {
             Err((status, reason)) => return self.reply(ctx, id, status, &reason, out),
         }
         let hop = self.upstream(ctx, msg, dialog.is_some(), routed, out);
-        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: b"" };
+        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: mark.as_bytes() };
         let (half, edit) = (&mut self.half, &mut self.edit);
-        let forward = |out: &mut Outbox| {
+        let mut forward = |out: &mut Outbox| {
             let (core, mut wire) = half.split(out);
             core.forward(ctx, id, hop, identity, edit, &mut wire);
         };
@@ -95,7 +113,7 @@ impl ContactPoint {
     }
 
     /// A request from the operator: a token says for which agent and which of its phones.
-    pub(super) fn from_operator(
+    pub(super) fn on_operator_request(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ServerId,
@@ -113,9 +131,14 @@ impl ContactPoint {
             let status = if msg.method() == Method::Options { 200 } else { 405 };
             return self.reply(ctx, id, status, causeway_sip::reason_phrase(status), out);
         }
+        let mark = loops::mark(msg, false);
+        if loops::is_loop(msg, &self.name, &mark) {
+            return self.reply(ctx, id, 482, "Loop Detected", out);
+        }
         let Some((hop, link)) = self.route_to_phone(msg) else {
             let known = self.token_of(msg).is_some();
-            let (status, reason) = if known { (480, "Agent Not Connected") } else { (404, "No Such Contact") };
+            let (status, reason) =
+                if known { (480, "Agent Not Connected") } else { (404, "No Such Contact") };
             return self.reply(ctx, id, status, reason, out);
         };
         self.edit_for_phone(msg);
@@ -124,7 +147,7 @@ impl ContactPoint {
             Ok(None) => {}
             Err((status, reason)) => return self.reply(ctx, id, status, &reason, out),
         }
-        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: b"" };
+        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: mark.as_bytes() };
         let (core, mut wire) = self.half.split(out);
         core.forward(ctx, id, hop, identity, &mut self.edit, &mut wire);
     }
@@ -136,8 +159,8 @@ impl ContactPoint {
         let from_phone = from_tunnel(&asker);
         self.edit.clear();
         let (link, seq) = match from_phone {
-            true => (self.half.links.id(asker.flow), self.to_phone_response(ctx, id, asker, msg, out)),
-            false => self.to_operator_response(ctx, id, msg, out),
+            true => (self.half.links.id(asker.flow), self.edit_operators_response(ctx, asker, msg, out)),
+            false => self.edit_agents_response(ctx, id, msg, out),
         };
         if let Some(link) = link {
             let config = &self.config;
@@ -150,7 +173,7 @@ impl ContactPoint {
             self.half.calls.ended(id, &mut self.half.links, out);
         }
         let (half, edit, now) = (&mut self.half, &mut self.edit, ctx.now);
-        let relay = |out: &mut Outbox| {
+        let mut relay = |out: &mut Outbox| {
             let (core, mut wire) = half.split(out);
             core.relay(now, id, message, edit, &mut wire);
         };
@@ -161,10 +184,9 @@ impl ContactPoint {
     }
 
     /// The operator has answered an agent.
-    fn to_phone_response(
+    fn edit_operators_response(
         &mut self,
         ctx: &mut Ctx<'_>,
-        id: ServerId,
         asker: Hop,
         msg: Msg<'_>,
         out: &mut Outbox,
@@ -173,7 +195,7 @@ impl ContactPoint {
         let owner_id = self.half.links.get(link)?.owner;
         admission::drop_auth_int(msg, &mut self.edit);
         let status = msg.status()?;
-        let method = self.half.core.request(id)?.msg().method();
+        let method = msg.cseq()?.method;
         if method == Method::Register && (200..300).contains(&status) {
             self.register_accepted(ctx, owner_id, msg, out);
         }
@@ -189,7 +211,7 @@ impl ContactPoint {
     }
 
     /// A phone has answered the operator: the link that it has answered on, and the record to wait for.
-    fn to_operator_response(
+    fn edit_agents_response(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ServerId,
@@ -200,6 +222,9 @@ impl ContactPoint {
         let Some(request) = self.half.core.request(id) else { return (None, None) };
         let request = request.clone();
         let Some(owner_id) = self.owner_of(request.msg()) else { return (None, None) };
+        // A callee echoes Record-Route (RFC 3261 §12.1.1); what it adds would lead the caller astray.
+        let echoed = |value: &[u8]| request.msg().values(HeaderId::RecordRoute).any(|known| known == value);
+        self.edit.remove_values(msg, HeaderId::RecordRoute, |value| !echoed(value));
         let status = msg.status().unwrap_or(500);
         let mut seq = None;
         if (101..300).contains(&status) {

@@ -16,28 +16,31 @@ const KEEP_MS: u64 = 12 * 3600 * 1000;
 /// A use is worth a record only this long after the last one.
 const RENEW_MS: u64 = 3600 * 1000;
 
+/// A name, a contact, an address of record.
+type Bytes = Box<[u8]>;
+
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     pub owner: usize,
     /// The contact as the phone has written it.
-    pub contact: Box<[u8]>,
+    pub contact: Bytes,
     /// The addresses of record that are bound to it, until when (unix milliseconds).
-    pub bindings: Vec<(Box<[u8]>, u64)>,
+    pub bindings: Vec<(Bytes, u64)>,
     used_ms: u64,
 }
 
 /// A binding as it is on disk.
 pub(super) struct Stored {
-    pub name: Box<[u8]>,
+    pub name: Bytes,
     pub instance: Instance,
     pub token: Token,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    by_name: HashMap<Box<[u8]>, Token>,
-    by_contact: HashMap<(usize, Box<[u8]>), Box<[u8]>>,
-    by_owner: HashMap<usize, Vec<Box<[u8]>>>,
+    by_name: HashMap<Bytes, Token>,
+    by_contact: HashMap<(usize, Bytes), Bytes>,
+    by_owner: HashMap<usize, Vec<Bytes>>,
 }
 
 impl Tokens {
@@ -53,7 +56,7 @@ impl Tokens {
         self.by_name.iter().map(|(name, token)| (&**name, token))
     }
 
-    pub(super) fn insert(&mut self, name: Box<[u8]>, token: Token) {
+    pub(super) fn insert(&mut self, name: Bytes, token: Token) {
         self.by_contact.insert((token.owner, token.contact.clone()), name.clone());
         self.by_owner.entry(token.owner).or_default().push(name.clone());
         self.by_name.insert(name, token);
@@ -67,7 +70,7 @@ impl Tokens {
         instance: Option<Instance>,
         contact: &[u8],
         out: &mut Outbox,
-    ) -> (Box<[u8]>, Option<u64>) {
+    ) -> (Bytes, Option<u64>) {
         if let Some(name) = self.by_contact.get(&(owner, contact.into())).cloned() {
             let mut seq = None;
             if let Some(token) = self.by_name.get_mut(&name)
@@ -82,7 +85,7 @@ impl Tokens {
         let mut name = String::with_capacity(26);
         name.push_str("cw");
         random.iter().for_each(|byte| name.push_str(&format!("{byte:02x}")));
-        let name: Box<[u8]> = name.into_bytes().into();
+        let name: Bytes = name.into_bytes().into();
         let token = Token { owner, contact: contact.into(), bindings: Vec::new(), used_ms: ctx.unix_ms };
         let seq = instance.map(|instance| store(&name, instance, &token, out));
         self.insert(name.clone(), token);
@@ -95,7 +98,7 @@ impl Tokens {
         owner: usize,
         instance: Option<Instance>,
         aor: &[u8],
-        bound: &[(Box<[u8]>, u64)],
+        bound: &[(Bytes, u64)],
         out: &mut Outbox,
     ) {
         for name in self.by_owner.get(&owner).into_iter().flatten() {
@@ -118,7 +121,11 @@ impl Tokens {
     pub(super) fn registered_until(&self, owner: usize, aor: &[u8]) -> Option<u64> {
         let names = self.by_owner.get(&owner).into_iter().flatten();
         let tokens = names.filter_map(|name| self.by_name.get(name));
-        tokens.flat_map(|token| &token.bindings).filter(|(known, _)| &**known == aor).map(|(_, until)| *until).max()
+        tokens
+            .flat_map(|token| &token.bindings)
+            .filter(|(known, _)| &**known == aor)
+            .map(|(_, until)| *until)
+            .max()
     }
 
     /// Forgets tokens that no registration and no recent use keeps.
@@ -197,7 +204,7 @@ fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-fn bytes(text: &str) -> Box<[u8]> {
+fn bytes(text: &str) -> Bytes {
     text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }
 

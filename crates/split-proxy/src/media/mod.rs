@@ -9,7 +9,6 @@ use crate::links::Links;
 use causeway_node::{Flow, Outbox, Time};
 use causeway_tunnel::Lane;
 pub(crate) use pool::Pool;
-pub(crate) use receipt::Receipt;
 pub(crate) use slot::Joined;
 use std::net::{IpAddr, SocketAddr};
 
@@ -56,7 +55,7 @@ impl Media {
 
     /// A packet has arrived on a media port: into the tunnel with it.
     #[inline]
-    pub(crate) fn from_net(
+    pub(crate) fn packet_from_net(
         &mut self,
         now: Time,
         flow: Flow,
@@ -86,7 +85,7 @@ impl Media {
 
     /// A datagram has come out of a tunnel on a lane that is joined to the slot `index`.
     #[inline]
-    pub(crate) fn to_net(&mut self, now: Time, index: Option<usize>, bytes: &[u8], out: &mut Outbox) {
+    pub(crate) fn packet_to_net(&mut self, now: Time, index: Option<usize>, bytes: &[u8], out: &mut Outbox) {
         let Some(index) = index else {
             self.stray += 1;
             return;

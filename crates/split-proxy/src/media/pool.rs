@@ -14,7 +14,7 @@ pub(crate) struct Pool {
     /// Bound and unused.
     ready: VecDeque<usize>,
     /// Being bound, not wanted yet.
-    opening: usize,
+    opening: VecDeque<usize>,
     /// Pair numbers without ports.
     spare: Vec<usize>,
     /// Which pairs of the range are ours, by half their distance from its start.
@@ -33,7 +33,7 @@ impl Pool {
             config,
             slots: Vec::new(),
             ready: VecDeque::new(),
-            opening: 0,
+            opening: VecDeque::new(),
             spare: Vec::new(),
             taken: vec![false; if config.high > first { pairs } else { 0 }],
             cursor: 0,
@@ -53,18 +53,18 @@ impl Pool {
 
     /// Binds ports until enough are ready.
     pub(crate) fn refill(&mut self, out: &mut Outbox) {
-        while self.ready.len() + self.opening < self.config.ahead && self.failures <= self.config.ahead {
-            if self.open_pair(out).is_none() {
-                break;
-            }
-            self.opening += 1;
+        while self.ready.len() + self.opening.len() < self.config.ahead && self.failures <= self.config.ahead
+        {
+            let Some(pair) = self.open_pair(out) else { break };
+            self.opening.push_back(pair);
         }
     }
 
-    /// Takes a pair into use. With none ready one is bound now, in the belief that it will succeed.
+    /// Takes a pair into use. With none ready one that is being bound is taken, in the belief that it will
+    /// succeed.
     pub(crate) fn take(&mut self, out: &mut Outbox) -> Option<usize> {
         self.failures = 0;
-        let pair = match self.ready.pop_front() {
+        let pair = match self.ready.pop_front().or_else(|| self.opening.pop_front()) {
             Some(pair) => pair,
             None => self.open_pair(out)?,
         };
@@ -115,14 +115,16 @@ impl Pool {
 
     /// A port is bound.
     pub(crate) fn opened(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.bound == Bound::Opening) else { return };
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.bound == Bound::Opening) else {
+            return;
+        };
         slot.bound = Bound::Open;
         let pair = index / 2;
         let idle = [2 * pair, 2 * pair + 1]
             .into_iter()
             .all(|index| self.slots[index].bound == Bound::Open && self.slots[index].joined.is_none());
-        if idle {
-            self.opening = self.opening.saturating_sub(1);
+        if idle && let Some(at) = self.opening.iter().position(|opening| *opening == pair) {
+            self.opening.remove(at);
             self.failures = 0;
             self.ready.push_back(pair);
         }
@@ -138,14 +140,12 @@ impl Pool {
         if in_use {
             return out.notice(Level::Warn, format!("media port {address} of a call was lost: {why}"));
         }
-        if let Some(at) = self.ready.iter().position(|ready| *ready == pair) {
-            self.ready.remove(at);
-        } else {
-            self.opening = self.opening.saturating_sub(1);
-        }
+        self.ready.retain(|ready| *ready != pair);
+        self.opening.retain(|opening| *opening != pair);
         self.failures += 1;
         if self.failures == self.config.ahead + 1 {
-            let text = format!("media ports cannot be bound ({address}: {why}); check the media address and range");
+            let text =
+                format!("media ports cannot be bound ({address}: {why}); check the media address and range");
             out.notice(Level::Error, text);
         }
         self.close_pair(pair, out);

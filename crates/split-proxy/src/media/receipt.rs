@@ -50,6 +50,8 @@ impl Receipt {
                 return self.restart(ssrc, sequence);
             }
             self.highest = self.highest.wrapping_add(u32::from(ahead));
+        } else if ahead.wrapping_neg() > 1000 {
+            return self.restart(ssrc, sequence);
         }
         self.seen += 1;
     }

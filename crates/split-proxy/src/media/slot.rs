@@ -27,7 +27,6 @@ pub(crate) struct Slot {
 /// What a port in use belongs to.
 #[derive(Debug)]
 pub(crate) struct Joined {
-    pub leg: usize,
     pub link: usize,
     pub lane: Lane,
     /// Whether its packets have RTP headers worth reading.
@@ -52,9 +51,8 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    pub(crate) fn new(leg: usize, link: usize, lane: Lane, rtp: bool, now: Time) -> Self {
+    pub(crate) fn new(link: usize, lane: Lane, rtp: bool, now: Time) -> Self {
         Self {
-            leg,
             link,
             lane,
             rtp,
@@ -138,7 +136,7 @@ mod tests {
     }
 
     fn joined() -> Joined {
-        Joined::new(0, 0, Lane(17), true, Time::ZERO)
+        Joined::new(0, Lane(17), true, Time::ZERO)
     }
 
     #[test]

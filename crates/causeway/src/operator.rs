@@ -1,0 +1,104 @@
+//! `causeway up` and `causeway contact`: the operator's side.
+
+use crate::cli::{Contact, Sourced, Up};
+use crate::dirs;
+use crate::exit::{Failure, Outcome};
+use crate::roles;
+use crate::service::Service;
+use crate::settings::{required, resolve};
+use causeway_exchange::Config as ExchangeConfig;
+use causeway_sip::Uri;
+use causeway_sip::transaction::Transport;
+use causeway_split_proxy::{Cidr, ContactConfig, Mode};
+use std::net::SocketAddr;
+
+/// The contact point of `up` speaks to the exchange from this many ports above it.
+const CONTACT_OFFSET: u16 = 10;
+
+/// Runs `causeway up`.
+pub fn up(sourced: Sourced<Up>) -> Outcome {
+    let (check, ready_fd) = (sourced.check_config, sourced.ready_fd);
+    let options = resolve(sourced)?;
+    let domain = required(options.domain, "domain")?;
+    let sip = roles::concrete(required(options.sip, "sip")?, "sip")?;
+    let tunnel = required(options.tunnel, "tunnel")?;
+    let beside = SocketAddr::new(sip.ip(), sip.port().wrapping_add(CONTACT_OFFSET));
+    let mut config = ContactConfig::new(tunnel, beside, sip);
+    config.media = roles::media(config.media, options.media.as_deref())?;
+    config.media_allow = networks(&options.media_allow)?;
+    if check {
+        return Ok(());
+    }
+    let data = dirs::data(options.data, "up")?;
+    let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
+    let pin = server.pin();
+    let workers = vec![
+        roles::exchange(ExchangeConfig::new(&*domain, sip), &data)?,
+        roles::contact(config, server.clone(), &data)?,
+    ];
+    let service = Service { workers, data: &data, ready_fd, certificate: Some(server) };
+    service.run(|| {
+        println!("pin: {pin}");
+        tracing::info!("{domain} is served at {sip}, agents connect to {tunnel}, state lies in {}", data.display());
+    })
+}
+
+/// Runs `causeway contact`.
+pub fn contact(sourced: Sourced<Contact>) -> Outcome {
+    let (check, ready_fd) = (sourced.check_config, sourced.ready_fd);
+    let options = resolve(sourced)?;
+    let tunnel = required(options.tunnel, "tunnel")?;
+    let sip = roles::concrete(required(options.sip, "sip")?, "sip")?;
+    let (upstream, transport) = upstream(&required(options.upstream, "upstream")?)?;
+    let mut config = ContactConfig::new(tunnel, sip, upstream);
+    config.upstream_transport = transport;
+    config.media = roles::media(config.media, options.media.as_deref())?;
+    config.media_allow = networks(&options.media_allow)?;
+    config.mode = if options.path { Mode::Path } else { Mode::Plain };
+    if check {
+        return Ok(());
+    }
+    let data = dirs::data(options.data, "contact")?;
+    let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
+    let pin = server.pin();
+    let workers = vec![roles::contact(config, server.clone(), &data)?];
+    let service = Service { workers, data: &data, ready_fd, certificate: Some(server) };
+    service.run(|| {
+        println!("pin: {pin}");
+        tracing::info!("agents connect to {tunnel}, requests go to {upstream}, state lies in {}", data.display());
+    })
+}
+
+fn networks(texts: &[String]) -> Result<Vec<Cidr>, Failure> {
+    let read = |text: &String| text.parse().map_err(|error| Failure::usage(format!("--media-allow: {error}")));
+    texts.iter().map(read).collect()
+}
+
+/// `sip:IP:PORT`, with `;transport=tcp` for TCP.
+fn upstream(text: &str) -> Result<(SocketAddr, Transport), Failure> {
+    let wrong = |why: &str| Failure::usage(format!("--upstream {text}: {why}; it must be sip:IP:PORT, with ;transport=tcp for TCP"));
+    let uri = Uri::parse(text.as_bytes()).filter(|uri| uri.scheme.is_sip()).ok_or_else(|| wrong("no SIP URI"))?;
+    let ip = causeway_sip::parse_ip(uri.host).ok_or_else(|| wrong("the host must be an address"))?;
+    let transport = match uri.transport() {
+        None => Transport::Udp,
+        Some(name) if name.eq_ignore_ascii_case(b"udp") => Transport::Udp,
+        Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
+        Some(_) => return Err(wrong("unknown transport")),
+    };
+    Ok((SocketAddr::new(ip, uri.port.unwrap_or(5060)), transport))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upstreams() {
+        assert_eq!(upstream("sip:192.0.2.1:5070").unwrap(), ("192.0.2.1:5070".parse().unwrap(), Transport::Udp));
+        let (address, transport) = upstream("sip:[2001:db8::1];transport=tcp").unwrap();
+        assert_eq!((address, transport), ("[2001:db8::1]:5060".parse().unwrap(), Transport::Tcp));
+        for wrong in ["192.0.2.1:5060", "sip:example.com", "sip:192.0.2.1;transport=sctp", "tel:1"] {
+            assert!(upstream(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Roles as they are deployed: a node, its store, its certificates, on a worker of its own.
+
+use crate::exit::Failure;
+use crate::glue::{Disk, Hss, random, subscribers, unix_ms};
+use causeway_exchange::{Config as ExchangeConfig, Exchange, Keys, Location};
+use causeway_node::Record;
+use causeway_runtime::tls::{Client, Pin, Server, Trust};
+use causeway_runtime::{Setup, Worker};
+use causeway_split_proxy::{Agent, AgentConfig, CONTACT_SPACE, ContactConfig, ContactPoint, MediaConfig};
+use causeway_store::Store;
+use causeway_store::record::{Binding, Kind};
+use causeway_tunnel::Instance;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+/// An exchange with its stored bindings, asking the subscriber database beside them.
+///
+/// # Errors
+/// If a database cannot be opened.
+pub fn exchange(config: ExchangeConfig, data: &Path) -> Result<Worker, Failure> {
+    let store = Store::open(data, "exchange.db")?;
+    let keys = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
+    let location = Location::restore(store.load(Binding::SPACE)?, unix_ms());
+    let hss = Hss(subscribers(data)?);
+    let node = Exchange::new(config, keys, random(), location);
+    Ok(Worker::new("exchange").node(Setup::new("exchange", node).persister(Disk(store)).authority(hss)))
+}
+
+/// A contact point with its stored tokens.
+///
+/// # Errors
+/// If its database cannot be opened.
+pub fn contact(config: ContactConfig, server: Server, data: &Path) -> Result<Worker, Failure> {
+    let store = Store::open(data, "contact.db")?;
+    let records: Vec<Record> = store
+        .load(CONTACT_SPACE)?
+        .into_iter()
+        .map(|(key, value)| Record { space: CONTACT_SPACE, key, value: Some(value) })
+        .collect();
+    let node = ContactPoint::new(config, records);
+    Ok(Worker::new("contact").node(Setup::new("contact", node).persister(Disk(store)).server(server)))
+}
+
+/// An agent as a node, for a worker of its own or beside the phone that embeds it.
+///
+/// # Errors
+/// If the roots that it should trust cannot be read.
+pub fn agent(name: &str, config: AgentConfig, pin: Option<Pin>) -> Result<Setup, Failure> {
+    let trust = pin.map_or(Trust::System, Trust::Pin);
+    let client = Client::new(&trust).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(Setup::new(name, Agent::new(config)).client(client))
+}
+
+/// The certificate of a contact point: the files given, or one of its own making.
+///
+/// # Errors
+/// If only one of the two is given, or they cannot be read.
+pub fn certificate(cert: Option<&Path>, key: Option<&Path>, data: &Path) -> Result<Server, Failure> {
+    let server = match (cert, key) {
+        (Some(cert), Some(key)) => Server::from_pem(cert, key),
+        (None, None) => Server::self_made(data),
+        _ => return Err(Failure::usage("--cert and --key belong together")),
+    };
+    server.map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// The identity by which a contact point knows this agent again; made once, readable by its owner only.
+///
+/// # Errors
+/// If it cannot be read or made.
+pub fn instance(data: &Path) -> Result<Instance, Failure> {
+    let store = Store::open(data, "agent.db")?;
+    let (space, key) = ("agent.instance", b"");
+    if let Some(known) = store.get(space, key)?.and_then(|bytes| bytes.try_into().ok()) {
+        return Ok(Instance(known));
+    }
+    let fresh: [u8; 16] = random();
+    let mut store = store;
+    store.commit(&[Record { space, key: key.to_vec(), value: Some(fresh.to_vec()) }])?;
+    Ok(Instance(fresh))
+}
+
+/// `IP:LOW-HIGH`.
+///
+/// # Errors
+/// If it is not that.
+pub fn media_range(text: &str) -> Result<(IpAddr, u16, u16), Failure> {
+    let wrong = || Failure::usage(format!("--media {text}: it must be IP:LOW-HIGH, for instance 192.0.2.1:20000-29999"));
+    let (ip, ports) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let (low, high) = ports.split_once('-').ok_or_else(wrong)?;
+    let ip = ip.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| wrong())?;
+    let (low, high) = (low.parse().map_err(|_| wrong())?, high.parse().map_err(|_| wrong())?);
+    if low == 0 || low >= high { Err(wrong()) } else { Ok((ip, low, high)) }
+}
+
+/// The media settings of a contact point: the default ones, or those of `--media`.
+///
+/// # Errors
+/// If the text is no range.
+pub fn media(default: MediaConfig, given: Option<&str>) -> Result<MediaConfig, Failure> {
+    let Some(text) = given else { return Ok(default) };
+    let (ip, low, high) = media_range(text)?;
+    Ok(MediaConfig { ip, low, high, ..default })
+}
+
+/// Addresses that are written into messages must be real ones.
+///
+/// # Errors
+/// If it is 0.0.0.0 or ::.
+pub fn concrete(address: SocketAddr, option: &str) -> Result<SocketAddr, Failure> {
+    match address.ip().is_unspecified() {
+        true => Err(Failure::usage(format!(
+            "--{option} {address}: others must be able to send there, so name the address itself"
+        ))),
+        false => Ok(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        assert_eq!(media_range("192.0.2.1:20000-29999").unwrap(), ("192.0.2.1".parse().unwrap(), 20000, 29999));
+        assert_eq!(media_range("[2001:db8::1]:20000-29999").unwrap().0, "2001:db8::1".parse::<IpAddr>().unwrap());
+        for wrong in ["192.0.2.1", "192.0.2.1:20000", "x:1-2", "192.0.2.1:9-8", "192.0.2.1:0-8", "192.0.2.1:1-70000"] {
+            assert!(media_range(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `causeway subscriber`: the subscriber database by hand.
+
+use crate::cli::{Database, SubscriberAction};
+use crate::dirs;
+use crate::exit::{Failure, Kind, Outcome};
+use crate::glue::{subscribers, unix_ms};
+use causeway_store::record::Subscriber;
+use causeway_subscribers::{Error, Subscribers};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io::{BufRead, IsTerminal, Read};
+use std::path::Path;
+
+/// Does what was asked.
+pub fn run(action: SubscriberAction) -> Outcome {
+    match action {
+        SubscriberAction::Add { uri, password_stdin, database } => {
+            let mut known = open(&database)?;
+            let password = password(password_stdin)?;
+            known.add(&uri, password.as_bytes(), unix_ms() / 1000).map_err(explain)
+        }
+        SubscriberAction::Passwd { uri, password_stdin, database } => {
+            let mut known = open(&database)?;
+            let password = password(password_stdin)?;
+            known.set_password(&uri, password.as_bytes()).map_err(explain)
+        }
+        SubscriberAction::Remove { uri, database } => open(&database)?.remove(&uri).map_err(explain),
+        SubscriberAction::List { database } => {
+            list(&open(&database)?, database.json);
+            Ok(())
+        }
+        SubscriberAction::Show { uri, database } => show(&open(&database)?, &uri, database.json),
+        SubscriberAction::Import { file, database } => import(&mut open(&database)?, &file, database.json),
+    }
+}
+
+fn open(database: &Database) -> Result<Subscribers, Failure> {
+    subscribers(&dirs::data(database.data.clone(), "up")?)
+}
+
+fn explain(error: Error) -> Failure {
+    let kind = match error {
+        Error::Address(_) | Error::EmptyPassword => Kind::Usage,
+        Error::Exists(_) | Error::Missing(_) => Kind::Negative,
+        Error::Store(_) => Kind::Unreachable,
+    };
+    Failure::new(kind, error.to_string())
+}
+
+/// The password from the terminal, or the first line of standard input.
+fn password(stdin: bool) -> Result<String, Failure> {
+    let read = if stdin || !std::io::stdin().is_terminal() {
+        let mut line = String::new();
+        std::io::stdin().lock().take(4096).read_line(&mut line).map(|_| line.trim_end_matches(['\r', '\n']).to_owned())
+    } else {
+        rpassword::prompt_password("Password: ")
+    };
+    read.map_err(|error| Failure::usage(format!("cannot read the password: {error}")))
+}
+
+fn describe(aor: &str, subscriber: &Subscriber) -> Value {
+    json!({ "uri": aor, "username": subscriber.username, "realm": subscriber.realm, "created": subscriber.created })
+}
+
+fn list(known: &Subscribers, as_json: bool) {
+    let all = known.all();
+    if as_json {
+        let list: Vec<Value> = all.iter().map(|(aor, subscriber)| describe(aor, subscriber)).collect();
+        println!("{}", json!({ "version": 1, "subscribers": list }));
+    } else {
+        all.iter().for_each(|(aor, _)| println!("{aor}"));
+    }
+}
+
+fn show(known: &Subscribers, uri: &str, as_json: bool) -> Outcome {
+    let found = known.all().into_iter().find(|(aor, _)| *aor == uri);
+    let (aor, subscriber) = found.ok_or_else(|| explain(Error::Missing(uri.to_owned())))?;
+    if as_json {
+        println!("{}", json!({ "version": 1, "subscriber": describe(aor, subscriber) }));
+    } else {
+        println!("uri       {aor}\nusername  {}\nrealm     {}", subscriber.username, subscriber.realm);
+    }
+    Ok(())
+}
+
+/// One line of a CSV file.
+#[derive(Deserialize)]
+struct Row {
+    uri: String,
+    password: String,
+}
+
+/// Adds or changes every subscriber of a file; stops at the first line that cannot be used, and says which.
+fn import(known: &mut Subscribers, file: &Path, as_json: bool) -> Outcome {
+    let input: Box<dyn Read> = match file == Path::new("-") {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(
+            std::fs::File::open(file)
+                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?,
+        ),
+    };
+    let (mut added, mut changed) = (0u64, 0u64);
+    for row in csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(input).deserialize() {
+        let row: Row = row.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+        let new = known.import(&row.uri, row.password.as_bytes(), unix_ms() / 1000).map_err(explain)?;
+        *if new { &mut added } else { &mut changed } += 1;
+    }
+    match as_json {
+        true => println!("{}", json!({ "version": 1, "added": added, "changed": changed })),
+        false => println!("{added} added, {changed} changed"),
+    }
+    Ok(())
+}

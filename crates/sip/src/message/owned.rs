@@ -1,0 +1,53 @@
+//! A message with its own buffer.
+
+use super::{Index, Msg, ParseError};
+use std::fmt;
+
+/// A message that owns its bytes.
+///
+/// `Debug` prints it as text with the values of Authorization and Proxy-Authorization left out.
+#[derive(Clone)]
+pub struct Message {
+    bytes: Vec<u8>,
+    index: Index,
+}
+
+impl Message {
+    pub(super) fn from_parts(bytes: Vec<u8>, index: Index) -> Message {
+        Message { bytes, index }
+    }
+
+    /// Takes and indexes the bytes of one message.
+    ///
+    /// # Errors
+    /// [`ParseError`] when they are none.
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Message, ParseError> {
+        let bytes = bytes.into();
+        let mut index = Index::new();
+        index.parse(&bytes)?;
+        Ok(Message { bytes, index })
+    }
+
+    /// The borrowed view, which has all the accessors.
+    #[inline]
+    pub fn msg(&self) -> Msg<'_> {
+        Msg::new(&self.bytes, &self.index)
+    }
+
+    /// The bytes, what follows the message included.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl<'a> From<&'a Message> for Msg<'a> {
+    fn from(message: &'a Message) -> Msg<'a> {
+        message.msg()
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.msg(), f)
+    }
+}
