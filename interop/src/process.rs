@@ -41,7 +41,7 @@ impl Log {
 }
 
 /// A place in a program's output: what came before it does not count any more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Mark(usize);
 
 impl Process {

@@ -99,6 +99,25 @@ pub(crate) fn span(bytes: &[u8], mask: u16) -> usize {
     bytes.iter().position(|&b| !is(b, mask)).unwrap_or(bytes.len())
 }
 
+/// The first position of a byte in a short text, eight bytes at a time: cheaper than the set-up of a vectorised
+/// search as long as the answer is near.
+#[inline(always)]
+pub(crate) fn find(text: &[u8], byte: u8) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let pattern = ONES * u64::from(byte);
+    let (mut rest, mut at) = (text, 0);
+    while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
+        // A byte that is equal becomes zero; the lowest zero byte is the lowest with its high bit set here.
+        let differing = u64::from_le_bytes(*chunk) ^ pattern;
+        let zeros = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        (rest, at) = (after, at + 8);
+    }
+    rest.iter().position(|&b| b == byte).map(|found| at + found)
+}
+
 /// `bytes[from..]`, or nothing past the end.
 #[inline]
 pub(crate) fn tail(bytes: &[u8], from: usize) -> &[u8] {
@@ -241,6 +260,18 @@ mod tests {
         push_number(&mut out, 0);
         push_number(&mut out, u64::MAX);
         assert_eq!(out, b"018446744073709551615");
+    }
+
+    #[test]
+    fn finding_a_byte() {
+        let text: Vec<u8> = (0..=255).chain(0..=255).collect();
+        for from in 0..40 {
+            for byte in 0..=255 {
+                let rest = tail(&text, from);
+                assert_eq!(find(rest, byte), rest.iter().position(|&b| b == byte));
+                assert_eq!(find(head(rest, from), byte), head(rest, from).iter().position(|&b| b == byte));
+            }
+        }
     }
 
     #[test]

@@ -139,6 +139,10 @@ impl Framer {
         // Moving the rest to the front costs no more than what has been consumed since the last time.
         if self.start > 0 && self.start >= self.buffer.len() - self.start {
             self.buffer.drain(..self.start);
+            // One long message shall not cost its memory for the rest of the connection.
+            if self.buffer.is_empty() && self.buffer.capacity() > MAX_HEAD {
+                self.buffer = Vec::new();
+            }
             self.scanned -= self.start;
             self.line -= self.start;
             self.length_line = self.length_line.map(|at| at - self.start);

@@ -106,3 +106,62 @@ fn carriage_by_protocol() {
     assert_eq!(of("application", "TCP/DTLS/SCTP"), Carriage::None);
     assert_eq!(of("x", "XYZ"), Carriage::None);
 }
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("v=0".to_owned()),
+            (any::<u16>(), "(RTP/AVP|udptl|TCP/MSRP|UDP/TLS/RTP/SAVPF)")
+                .prop_map(|(port, proto)| format!("m=audio {port} {proto} 0")),
+            "c=IN IP[46] [0-9a-f.:/]{0,16}",
+            any::<u16>().prop_map(|port| format!("a=rtcp:{port} IN IP4 192.0.2.1")),
+            "a=(candidate:x|ice-ufrag:y|sendrecv|rtcp-mux)",
+            "[ -~]{0,40}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_written_is_read_again(
+            lines in proptest::collection::vec(line(), 0..20),
+            end in prop_oneof![Just("\r\n"), Just("\n")],
+            first in 1000..60_000u16,
+        ) {
+            let body = format!("v=0{end}{}", lines.iter().map(|l| format!("{l}{end}")).collect::<String>());
+            let Some(before) = read(body.as_bytes()) else { return Ok(()) };
+            let give = |n: usize| (n % 3 != 2).then_some(Ports { port: first + n as u16, rtcp: Some(7) });
+            let ports: Vec<_> = (0..before.len()).map(give).collect();
+            let address: IpAddr = "192.0.2.77".parse().unwrap();
+            let mut out = Vec::new();
+            rewrite(body.as_bytes(), address, &ports, &mut out);
+            let after = read(&out).unwrap();
+            prop_assert_eq!(after.len(), before.len());
+            for ((line, old), given) in after.iter().zip(&before).zip(&ports) {
+                prop_assert_eq!(line.port, given.map_or(0, |given| given.port));
+                prop_assert_eq!(line.carriage, old.carriage);
+                prop_assert_eq!(line.rtcp_port, given.and_then(|given| given.rtcp));
+                prop_assert!(line.connection == old.connection || line.connection == Connection::At(address));
+            }
+            let mut again = Vec::new();
+            rewrite(&out, address, &ports, &mut again);
+            prop_assert_eq!(out, again);
+        }
+
+        #[test]
+        fn nothing_panics(body in proptest::collection::vec(any::<u8>(), 0..200), kind in "[ -~]{0,60}") {
+            let _ = read(&body);
+            rewrite(&body, PLACEHOLDER, &[Some(Ports { port: 1, rtcp: Some(2) })], &mut Vec::new());
+            let kinds = [kind.into_bytes(), b"multipart/mixed;boundary=\"-\"".to_vec()];
+            for kind in kinds {
+                if let Some(range) = find(&kind, &body) {
+                    prop_assert!(body.get(range).is_some());
+                }
+            }
+        }
+    }
+}

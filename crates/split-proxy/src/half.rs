@@ -79,7 +79,7 @@ impl Half {
                 self.calls.media.packet_from_net(ctx.now, flow, from, bytes, &mut self.links, out);
                 return true;
             }
-            Input::Opened { flow, .. } if is_media(flow) => pool.opened((flow.0 - FIRST_FLOW) as usize),
+            Input::Opened { flow, .. } if is_media(flow) => pool.opened((flow.0 - FIRST_FLOW) as usize, out),
             Input::Closed { flow, why } if is_media(flow) => {
                 pool.closed((flow.0 - FIRST_FLOW) as usize, why, out);
             }
@@ -177,7 +177,7 @@ impl Half {
             }
         };
         for answer in refused {
-            link.stuck |= link.tunnel.sip(&answer).is_err();
+            self.links.queue(id, &answer);
         }
         error
     }
@@ -228,11 +228,6 @@ impl Half {
         if let Some(link) = self.links.id(flow).and_then(|id| self.links.get_mut(id)) {
             link.tunnel.fill(now, room, buf);
         }
-    }
-
-    /// Tunnels whose peers do not take the SIP that is for them.
-    pub(crate) fn stuck(&self) -> Vec<usize> {
-        self.links.iter().filter(|(_, link)| link.stuck).map(|(id, _)| id).collect()
     }
 }
 

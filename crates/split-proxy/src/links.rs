@@ -46,8 +46,6 @@ pub(crate) struct Link {
     pub owner: usize,
     /// When it was opened, for people.
     pub since_ms: u64,
-    /// Its peer does not read: it must be closed.
-    pub stuck: bool,
     /// When its timer fires; never later than the tunnel's deadline.
     armed: Time,
 }
@@ -64,7 +62,6 @@ impl Link {
             pairs: 0,
             owner: usize::MAX,
             since_ms,
-            stuck: false,
             armed: Time::NEVER,
         }
     }
@@ -86,6 +83,8 @@ pub(crate) struct Links {
     slab: Slab<Link>,
     by_flow: HashMap<Flow, usize>,
     timers: Timers<usize>,
+    /// Tunnels whose peers do not take the SIP that is for them: they must be closed.
+    stuck: Vec<usize>,
 }
 
 impl Links {
@@ -160,13 +159,34 @@ impl Links {
         Some(id)
     }
 
+    /// The tunnel that a message came from, if it is still there: the driver may have given the id of its flow
+    /// to another connection since.
+    pub(crate) fn of(&self, hop: &Hop) -> Option<usize> {
+        self.id(hop.flow).filter(|id| self.get(*id).is_some_and(|link| link.peer == hop.peer))
+    }
+
     /// A whole SIP message into a tunnel.
-    pub(crate) fn send(&mut self, flow: Flow, message: &[u8], out: &mut Outbox) {
-        let Some(link) = self.id(flow).and_then(|id| self.slab.get_mut(id)) else { return };
-        if link.tunnel.sip(message).is_err() {
-            link.stuck = true;
+    pub(crate) fn send(&mut self, hop: &Hop, message: &[u8], out: &mut Outbox) {
+        if let Some(id) = self.of(hop) {
+            self.queue(id, message);
+            out.wake(hop.flow);
         }
-        out.wake(flow);
+    }
+
+    /// The same, by somebody who wakes the flow later.
+    pub(crate) fn queue(&mut self, id: usize, message: &[u8]) {
+        if self.slab.get_mut(id).is_some_and(|link| link.tunnel.sip(message).is_err()) {
+            self.stuck.push(id);
+        }
+    }
+
+    /// The tunnels that have become stuck since the last time.
+    pub(crate) fn take_stuck(&mut self) -> Vec<usize> {
+        let mut stuck = std::mem::take(&mut self.stuck);
+        stuck.retain(|id| self.slab.contains(*id));
+        stuck.sort_unstable();
+        stuck.dedup();
+        stuck
     }
 }
 
@@ -180,7 +200,7 @@ pub(crate) struct Wire<'a> {
 impl Sink for Wire<'_> {
     fn send(&mut self, hop: &Hop, message: &[u8]) {
         match hop.transport {
-            Transport::Tunnel => self.links.send(hop.flow, message, self.out),
+            Transport::Tunnel => self.links.send(hop, message, self.out),
             _ => self.hub.sink(self.out).send(hop, message),
         }
     }

@@ -6,6 +6,7 @@ use causeway_node::Flow;
 use causeway_sip::{HeaderId, Method};
 use causeway_split_proxy::{ContactPoint, Mode};
 use common::*;
+use std::collections::HashSet;
 
 #[test]
 fn a_phone_registers_and_sees_its_own_contact_again() {
@@ -92,6 +93,29 @@ fn a_call_both_ways_through_a_server_that_leaves_the_path() {
     let mut lab = Lab::new(4, 2, |_| {});
     lab.world.node_mut::<Server>(lab.server).record_route = false;
     a_call_both_ways(&mut lab);
+}
+
+#[test]
+fn jitter_duplicates_and_reordering_change_nothing() {
+    causeway_sim::for_each_seed(60, |seed| {
+        let mut lab = Lab::new(seed, 2, |_| {});
+        let delay = std::time::Duration::from_millis(15);
+        let link =
+            causeway_sim::Link { delay, jitter: delay / 2, duplicate: 0.2, ..causeway_sim::Link::default() };
+        lab.world.set_default_link(link);
+        lab.register(0, "alice", 600);
+        lab.register(1, "bob", 600);
+        lab.call(0, "alice", 1, "bob", "rough");
+        lab.world.run_for(2 * S);
+        let to_callee = media_of(lab.phone(0).last(200).unwrap());
+        lab.speak(0, to_callee, 1, b"hello");
+        lab.world.run_for(S);
+        assert!(lab.phone(1).media.iter().any(|(_, _, packet)| *packet == rtp(1, b"hello")));
+        let registers = lab.server().requests(Method::Register);
+        let branches: HashSet<_> =
+            registers.iter().map(|r| r.msg().top_via().unwrap().branch().unwrap()).collect();
+        assert_eq!(branches.len(), 2, "what the phones' packets do twice is absorbed by the agents");
+    });
 }
 
 #[test]

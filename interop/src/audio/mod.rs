@@ -3,7 +3,7 @@
 mod compare;
 mod voice;
 
-pub use compare::{Heard, compare};
+pub use compare::compare;
 pub use voice::{Speaker, speak};
 
 use anyhow::{Context, Result, ensure};

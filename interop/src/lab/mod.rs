@@ -103,7 +103,9 @@ impl Lab {
         let ns = self.namespace(host);
         // Without IPv6 no phone waits for an address or picks one that leads nowhere.
         let mut sysctl = self.on(host, "sysctl");
-        sysctl.args(["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv4.conf.all.rp_filter=0"]);
+        sysctl.args(["-q", "-e", "-w", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv4.conf.all.rp_filter=0"]);
+        // What is switched within a LAN is none of the router's firewall's business.
+        sysctl.arg("net.bridge.bridge-nf-call-iptables=0");
         if host.forwards() {
             sysctl.arg("net.ipv4.ip_forward=1");
         }

@@ -40,6 +40,10 @@ impl Engine {
                 }
                 self.bound(token, local, "udp");
             }
+            // A node that wants media ports takes others instead: its start does not fail for one.
+            Err(error) if class == Class::Media => {
+                self.tell_closed(node, flow, format!("udp {local}: {}", super::stream::reason(&error)));
+            }
             Err(error) => self.not_bound(node, flow, local, "udp", &error),
         }
     }

@@ -1,7 +1,7 @@
 //! Addresses in From, To, Contact, Route and their like: `name-addr` and `addr-spec` (RFC 3261 §20.10).
 
 use super::params::Params;
-use crate::bytes::{head, number, quoted_end, same, skip_lws, tail, trim, unquote};
+use crate::bytes::{find, head, number, quoted_end, same, skip_lws, tail, trim, unquote};
 use crate::uri::Uri;
 use std::borrow::Cow;
 
@@ -48,7 +48,7 @@ impl<'a> NameAddr<'a> {
             },
         };
         let inner = tail(value, open).strip_prefix(b"<")?;
-        let close = memchr::memchr(b'>', inner)?;
+        let close = find(inner, b'>')?;
         let uri = trim(head(inner, close));
         if uri.is_empty() {
             return None;

@@ -5,6 +5,7 @@ use super::index::{Entry, Span};
 use super::{Msg, Values, Via};
 use crate::bytes::{push_number, same};
 use crate::headers::HeaderId;
+use std::io::Write;
 use std::net::SocketAddr;
 
 /// One edit: cut `at..end` of the message and put `text` of the arena there.
@@ -79,10 +80,14 @@ impl Edit {
     /// Replaces a slice of the message: a header value, one of its parameters, a part of the start line.
     /// Does nothing when `part` is no slice of the message's own bytes.
     pub fn replace(&mut self, msg: Msg<'_>, part: &[u8], text: &[&[u8]]) {
+        self.rewrite(msg, part, |out| concat(out, text));
+    }
+
+    fn rewrite(&mut self, msg: Msg<'_>, part: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         let base = msg.buffer().as_ptr() as usize;
         let Some(at) = (part.as_ptr() as usize).checked_sub(base) else { return };
         if at + part.len() <= msg.buffer().len() {
-            self.op(at, at + part.len(), |out| concat(out, text));
+            self.op(at, at + part.len(), write);
         }
     }
 
@@ -218,18 +223,23 @@ impl Edit {
     pub fn mark_received(&mut self, msg: Msg<'_>, from: SocketAddr) {
         let Some(via) = msg.top_via() else { return };
         let rport = via.params.get(b"rport");
-        let ip = from.ip().to_string();
         if let Some(param) = rport {
-            let port = from.port().to_string();
+            let port = u64::from(from.port());
             match param.value {
-                Some(old) => self.replace(msg, old, &[port.as_bytes()]),
-                None => self.insert_after(msg, param.name, &[b"=", port.as_bytes()]),
+                Some(old) => self.rewrite(msg, old, |out| push_number(out, port)),
+                None => self.rewrite(msg, param.name.split_at(param.name.len()).1, |out| {
+                    out.push(b'=');
+                    push_number(out, port);
+                }),
             }
         }
+        // Writing to a Vec cannot fail.
         match via.received() {
-            Some(old) => self.replace(msg, old, &[ip.as_bytes()]),
+            Some(old) => self.rewrite(msg, old, |out| drop(write!(out, "{}", from.ip()))),
             None if rport.is_some() || via.host_ip() != Some(from.ip()) => {
-                self.insert_after(msg, via.raw, &[b";received=", ip.as_bytes()]);
+                self.rewrite(msg, via.raw.split_at(via.raw.len()).1, |out| {
+                    drop(write!(out, ";received={}", from.ip()));
+                });
             }
             None => {}
         }
@@ -299,10 +309,13 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[&[u8]]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Where the first header line begins, or would.
+/// Where the first header line begins, or would. Lines that continue nothing are passed over: what is put
+/// above them they would continue.
 fn first_line(msg: Msg<'_>) -> usize {
     let index = msg.index();
-    index.entries.first().map_or(index.headers_end, |entry| entry.line.start) as usize
+    let continues = |entry: &&Entry| matches!(entry.line.of(msg.buffer()).first(), Some(b' ' | b'\t'));
+    let first = index.entries.iter().find(|entry| !continues(entry));
+    first.map_or(index.headers_end, |entry| entry.line.start) as usize
 }
 
 /// After the last Via line.

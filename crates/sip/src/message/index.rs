@@ -1,7 +1,7 @@
 //! The index of one message in one buffer.
 
 use super::start::StartSpans;
-use crate::bytes::{LWS, is, number, tail, trim};
+use crate::bytes::{LWS, find, is, number, tail, trim};
 use crate::headers::HeaderId;
 use memchr::memchr;
 use std::ops::Range;
@@ -205,21 +205,21 @@ impl Index {
     /// Indexes the header line at `at`; returns where the next one begins.
     #[inline]
     fn header(&mut self, head: &[u8], at: usize) -> usize {
-        let text = tail(head, at);
-        let stop = text.iter().position(|&b| b == b':' || b == b'\n').unwrap_or(text.len());
-        if text.get(stop) != Some(&b':') || stop == 0 || matches!(text.first(), Some(b' ' | b'\t')) {
-            return self.malformed_line(head, at);
+        let (mut value_end, mut next) = self.line_end(head, at);
+        let text = crate::bytes::head(tail(head, at), value_end - at);
+        let colon = find(text, b':').unwrap_or_default();
+        if colon == 0 || matches!(text.first(), Some(b' ' | b'\t')) {
+            return self.malformed_line(at, value_end, next);
         }
-        let mut name_len = stop;
+        let mut name_len = colon;
         while name_len > 1 && matches!(text.get(name_len - 1), Some(b' ' | b'\t')) {
             name_len -= 1;
         }
         let id = HeaderId::of(crate::bytes::head(text, name_len));
-        let (mut value_end, mut next) = self.line_end(head, at + stop + 1);
         while let Some(b' ' | b'\t') = head.get(next) {
             (value_end, next) = self.line_end(head, next);
         }
-        let mut value_start = at + stop + 1;
+        let mut value_start = at + colon + 1;
         while value_start < value_end && head.get(value_start).is_some_and(|&b| is(b, LWS)) {
             value_start += 1;
         }
@@ -239,8 +239,7 @@ impl Index {
     /// A line without a colon, or a continuation with nothing to continue: kept as it is, for the validation
     /// to refuse.
     #[cold]
-    fn malformed_line(&mut self, head: &[u8], at: usize) -> usize {
-        let (end, next) = self.line_end(head, at);
+    fn malformed_line(&mut self, at: usize, end: usize, next: usize) -> usize {
         self.malformed = true;
         self.push(Entry {
             id: HeaderId::Other,

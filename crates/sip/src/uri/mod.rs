@@ -5,7 +5,7 @@ mod compare;
 
 pub use canonical::escape_user;
 
-use crate::bytes::{DIGIT, all, head, number, same, tail};
+use crate::bytes::{DIGIT, all, find, head, number, same, tail};
 
 /// The scheme of a URI: an open set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ impl<'a> Uri<'a> {
         // The parts are short: a plain loop is faster here than a vectorised search.
         let until =
             |text: &[u8], stop: fn(u8) -> bool| text.iter().position(|&b| stop(b)).unwrap_or(text.len());
-        let at = until(rest, |b| b == b'@');
+        let at = find(rest, b'@').unwrap_or(rest.len());
         let (mut user, mut password, mut rest) = (None, None, rest);
         if at < rest.len() {
             let info = head(rest, at);
@@ -139,7 +139,7 @@ fn is_scheme(name: &[u8]) -> bool {
 pub(crate) fn split_port(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_len = match text.first() {
         Some(b'[') => memchr::memchr(b']', text)? + 1,
-        _ => text.iter().position(|&b| b == b':').unwrap_or(text.len()),
+        _ => find(text, b':').unwrap_or(text.len()),
     };
     match tail(text, host_len) {
         [] => Some((text, None)),

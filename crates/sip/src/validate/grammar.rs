@@ -2,7 +2,7 @@
 
 use super::rules::Rule;
 use crate::bytes::{
-    DIGIT, HEX, HOST, LWS, TOKEN, URI, URIISH, VALUE, all, head, is, quoted_end, skip_lws, span, tail,
+    DIGIT, HEX, HOST, LWS, TOKEN, URI, URIISH, VALUE, all, find, head, is, quoted_end, skip_lws, span, tail,
 };
 
 /// What is left of a value where it does not follow the grammar.
@@ -162,7 +162,7 @@ pub(super) fn uri(text: &[u8]) -> Result<UriParts<'_>, Stumble<'_>> {
             tail(text, memchr::memchr(b':', text).map_or(text.len(), |colon| colon + 1))
         }
     };
-    let at = after.iter().position(|&b| b == b'@');
+    let at = find(after, b'@');
     let hostport = match at {
         Some(0) => return Err(text),
         Some(_) if after.first() == Some(&b':') => return Err(text),

@@ -99,7 +99,7 @@ impl Agent {
             core.receive(ctx, hop, message, &mut wire);
         }
         self.events(ctx, out);
-        for id in self.half.stuck() {
+        for id in self.half.links.take_stuck() {
             self.lose_tunnel(ctx, id, "the contact point does not read".to_owned(), true, out);
         }
     }
@@ -216,7 +216,7 @@ impl Agent {
         out: &mut Outbox,
     ) {
         let msg = message.msg();
-        let Some(link) = self.half.links.id(from.flow) else { return };
+        let Some(link) = self.half.links.of(&from) else { return };
         let Some(hop) = self.phone_hop(ctx.now, msg.request_uri(), out) else {
             return self.reply(ctx, id, 480, Some("Phone Not Reachable"), out);
         };
@@ -262,7 +262,7 @@ impl Agent {
             let ours = |value: &[u8]| crate::half::leads_to(value, self.config.listen);
             self.edit.remove_values(msg, HeaderId::RecordRoute, ours);
         }
-        let link = if from_phone { self.uplink.link() } else { self.half.links.id(asker.flow) };
+        let link = if from_phone { self.uplink.link() } else { self.half.links.of(&asker) };
         if let Some(link) = link {
             let near = self.phone_of(ctx.now, id, out).filter(|_| !from_phone).map(|hop| hop.peer);
             let passing = passing(ctx.now, link, message, from_phone, near);
@@ -299,7 +299,7 @@ impl Agent {
     fn ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
         let from_phone = !from_tunnel(&from);
-        let link = if from_phone { self.uplink.link() } else { self.half.links.id(from.flow) };
+        let link = if from_phone { self.uplink.link() } else { self.half.links.of(&from) };
         let Some(link) = link else { return };
         let hop = match from_phone {
             true => self.half.links.get(link).map(crate::links::Link::hop),

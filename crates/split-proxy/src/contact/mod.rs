@@ -170,14 +170,14 @@ impl ContactPoint {
             core.receive(ctx, hop, message, &mut wire);
         }
         self.events(ctx, out);
-        for id in self.half.stuck() {
+        for id in self.half.links.take_stuck() {
             self.drop_tunnel(ctx, id, "it does not read", true, out);
         }
     }
 
     /// Rate and size, before a message costs a transaction.
     fn may_enter(&mut self, ctx: &Ctx<'_>, hop: &Hop, message: &Message, out: &mut Outbox) -> bool {
-        let Some(id) = self.half.links.id(hop.flow) else { return false };
+        let Some(id) = self.half.links.of(hop) else { return false };
         let owner = self.half.links.get(id).map_or(usize::MAX, |link| link.owner);
         let admitted = self.owners.get(owner).is_some_and(|owner| owner.is_admitted(ctx.unix_ms));
         let Some(gauge) = self.gauges.get_mut(&id) else { return false };
@@ -187,7 +187,7 @@ impl ContactPoint {
         gauge.denied += 1;
         self.counters.denied += 1;
         if let Some(answer) = refusal(message.msg(), denied.status(), &denied.to_string()) {
-            self.half.links.send(hop.flow, &answer, out);
+            self.half.links.send(hop, &answer, out);
         }
         false
     }

@@ -69,7 +69,7 @@ impl ContactPoint {
         out: &mut Outbox,
     ) {
         let msg = message.msg();
-        let Some(link) = self.half.links.id(from.flow) else { return };
+        let Some(link) = self.half.links.of(&from) else { return };
         let owner_id = self.half.links.get(link).map_or(usize::MAX, |link| link.owner);
         let mark = loops::mark(msg, true);
         if loops::is_loop(msg, &self.name, &mark) {
@@ -159,7 +159,7 @@ impl ContactPoint {
         let from_phone = from_tunnel(&asker);
         self.edit.clear();
         let (link, seq) = match from_phone {
-            true => (self.half.links.id(asker.flow), self.edit_operators_response(ctx, asker, msg, out)),
+            true => (self.half.links.of(&asker), self.edit_operators_response(ctx, asker, msg, out)),
             false => self.edit_agents_response(ctx, id, msg, out),
         };
         if let Some(link) = link {
@@ -191,7 +191,7 @@ impl ContactPoint {
         msg: Msg<'_>,
         out: &mut Outbox,
     ) -> Option<u64> {
-        let link = self.half.links.id(asker.flow)?;
+        let link = self.half.links.of(&asker)?;
         let owner_id = self.half.links.get(link)?.owner;
         admission::drop_auth_int(msg, &mut self.edit);
         let status = msg.status()?;
@@ -249,7 +249,7 @@ impl ContactPoint {
         let identity = Identity { sent_by: identity_name.as_bytes(), branch_suffix: b"" };
         self.edit.clear();
         let hop = if from_tunnel(&from) {
-            let Some(link) = self.half.links.id(from.flow) else { return };
+            let Some(link) = self.half.links.of(&from) else { return };
             let owner_id = self.half.links.get(link).map_or(usize::MAX, |link| link.owner);
             let Some(owner) = self.owners.get(owner_id) else { return };
             let Some(dialog) = DialogKey::of(msg, true).filter(|key| owner.knows(key)) else { return };

@@ -6,6 +6,9 @@ use causeway_node::{Class, Flow, Level, Outbox};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+/// Pairs in a row that may be somebody else's, before it is put down to a wrong address or range.
+const PATIENCE: usize = 512;
+
 /// Pairs of ports: an even one for RTP, the next for RTCP (RFC 3550 §11). Pair `n` has the slots 2n, 2n+1.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -53,7 +56,7 @@ impl Pool {
 
     /// Binds ports until enough are ready.
     pub(crate) fn refill(&mut self, out: &mut Outbox) {
-        while self.ready.len() + self.opening.len() < self.config.ahead && self.failures <= self.config.ahead
+        while self.ready.len() + self.opening.len() < self.config.ahead && self.failures <= PATIENCE
         {
             let Some(pair) = self.open_pair(out) else { break };
             self.opening.push_back(pair);
@@ -99,27 +102,46 @@ impl Pool {
         Some(pair)
     }
 
+    /// What is open is closed; what is still being opened is closed once it is known what became of it: only
+    /// then can its flow be used again.
     fn close_pair(&mut self, pair: usize, out: &mut Outbox) {
         for index in [2 * pair, 2 * pair + 1] {
             let slot = &mut self.slots[index];
-            if matches!(slot.bound, Bound::Opening | Bound::Open) {
-                out.close(flow_of(index));
-            }
-            slot.bound = Bound::No;
             slot.joined = None;
+            slot.bound = match slot.bound {
+                Bound::Opening | Bound::Doomed => Bound::Doomed,
+                Bound::Open => {
+                    out.close(flow_of(index));
+                    Bound::No
+                }
+                Bound::Failed | Bound::No => Bound::No,
+            };
         }
-        let place = usize::from(self.slots[2 * pair].port - self.config.first_even()) / 2;
-        self.taken[place] = false;
-        self.spare.push(pair);
+        self.settle(pair);
+    }
+
+    /// A pair that is closed for good may be opened again.
+    fn settle(&mut self, pair: usize) {
+        if self.slots[2 * pair].bound == Bound::No && self.slots[2 * pair + 1].bound == Bound::No {
+            let place = usize::from(self.slots[2 * pair].port - self.config.first_even()) / 2;
+            self.taken[place] = false;
+            self.spare.push(pair);
+        }
     }
 
     /// A port is bound.
-    pub(crate) fn opened(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.bound == Bound::Opening) else {
-            return;
-        };
-        slot.bound = Bound::Open;
+    pub(crate) fn opened(&mut self, index: usize, out: &mut Outbox) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
         let pair = index / 2;
+        match slot.bound {
+            Bound::Opening => slot.bound = Bound::Open,
+            Bound::Doomed => {
+                out.close(flow_of(index));
+                slot.bound = Bound::No;
+                return self.settle(pair);
+            }
+            Bound::Open | Bound::Failed | Bound::No => return,
+        }
         let idle = [2 * pair, 2 * pair + 1]
             .into_iter()
             .all(|index| self.slots[index].bound == Bound::Open && self.slots[index].joined.is_none());
@@ -134,8 +156,12 @@ impl Pool {
     pub(crate) fn closed(&mut self, index: usize, why: &str, out: &mut Outbox) {
         let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.bound != Bound::No) else { return };
         let address = SocketAddr::new(self.config.ip, slot.port);
-        slot.bound = Bound::Failed;
         let pair = index / 2;
+        if slot.bound == Bound::Doomed {
+            slot.bound = Bound::No;
+            return self.settle(pair);
+        }
+        slot.bound = Bound::Failed;
         let in_use = [2 * pair, 2 * pair + 1].into_iter().any(|index| self.slots[index].joined.is_some());
         if in_use {
             return out.notice(Level::Warn, format!("media port {address} of a call was lost: {why}"));
@@ -143,7 +169,7 @@ impl Pool {
         self.ready.retain(|ready| *ready != pair);
         self.opening.retain(|opening| *opening != pair);
         self.failures += 1;
-        if self.failures == self.config.ahead + 1 {
+        if self.failures == PATIENCE + 1 {
             let text =
                 format!("media ports cannot be bound ({address}: {why}); check the media address and range");
             out.notice(Level::Error, text);

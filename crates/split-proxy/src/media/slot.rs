@@ -12,6 +12,8 @@ const MAX_REMOTES: usize = 8;
 pub(crate) enum Bound {
     No,
     Opening,
+    /// Still being opened, but no longer wanted.
+    Doomed,
     Open,
     /// It could not be bound; whoever uses it goes without.
     Failed,

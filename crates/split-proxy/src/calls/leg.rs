@@ -1,0 +1,92 @@
+//! One crossing of one tunnel by one call.
+
+use crate::description::Carriage;
+use causeway_node::Time;
+use causeway_tunnel::Lane;
+
+/// Bounds on what the calls of one tunnel may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Calls (legs) at once. Default 500.
+    pub calls: usize,
+    /// Pairs of media ports at once. Default 1,000.
+    pub pairs: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { calls: 500, pairs: 1000 }
+    }
+}
+
+/// Why a request cannot pass, with the answer that it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("Too Many Calls")]
+    Calls,
+    #[error("No Media Ports Left")]
+    Ports,
+    #[error("Media Not Acceptable")]
+    Description,
+    #[error("Media Address Not Allowed")]
+    Address,
+}
+
+impl Refusal {
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            // A 503 would become a 500 on its way to the caller (RFC 3261 §16.7 item 6).
+            Self::Calls | Self::Ports => 480,
+            Self::Description | Self::Address => 488,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub link: usize,
+    pub call_id: Box<[u8]>,
+    pub phone_tag: Box<[u8]>,
+}
+
+/// The ports and lanes of one `m=` line.
+#[derive(Debug)]
+pub(crate) struct Joint {
+    pub pair: usize,
+    pub carriage: Carriage,
+    pub rtp: Lane,
+    pub rtcp: Option<Lane>,
+}
+
+#[derive(Debug)]
+pub(super) struct Dialog {
+    pub phone_tag: Box<[u8]>,
+    pub far_tag: Box<[u8]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub link: usize,
+    pub call_id: Box<[u8]>,
+    /// Whether the phone behind the tunnel has called.
+    pub from_phone: bool,
+    pub joints: Vec<Option<Joint>>,
+    pub since: Time,
+    pub(super) active: Time,
+    pub(super) keys: Vec<Box<[u8]>>,
+    /// Tags of those on the network side whose descriptions have passed.
+    pub(super) parties: Vec<Box<[u8]>>,
+    /// INVITEs without a final answer.
+    pub(super) pending: usize,
+    pub(super) confirmed: Vec<Dialog>,
+}
+
+impl Leg {
+    pub(super) fn is_over(&self) -> bool {
+        self.pending == 0 && self.confirmed.is_empty()
+    }
+
+    pub(crate) fn is_confirmed(&self) -> bool {
+        !self.confirmed.is_empty()
+    }
+}

@@ -1,0 +1,301 @@
+//! Which media belong to which call: legs, and the descriptions that pass through them.
+//!
+//! A leg is one crossing of one tunnel by one call. It is named by the tunnel, the Call-ID **and the tag of
+//! the party behind the tunnel**: a call between two phones crosses a contact point twice, and an agent as
+//! well if both are behind it, with the same Call-ID each time. All early dialogs that the far side of a fork
+//! opens share the leg, its ports and its lanes.
+
+mod leg;
+mod passage;
+
+use crate::links::Links;
+use crate::media::{Media, MediaConfig};
+use causeway_node::{Outbox, Time};
+use causeway_sip::transaction::ServerId;
+use causeway_sip::{Method, Msg};
+use causeway_tunnel::{Lane, Role};
+pub use leg::CallLimits;
+use leg::{Dialog, Key};
+pub(crate) use leg::{Leg, Refusal};
+use slab::Slab;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Parties that one leg keeps apart: beyond it further early dialogs share the last one's place.
+const MAX_PARTIES: usize = 32;
+/// A confirmed call without any packet or message for this long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(2 * 3600);
+
+/// A request that a leg waits to see answered.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    leg: usize,
+    from_phone: bool,
+    /// An INVITE whose final answer has not come.
+    pending: bool,
+}
+
+/// What passes, and in whose name.
+pub(crate) struct Passing<'a> {
+    pub now: Time,
+    pub link: usize,
+    pub msg: Msg<'a>,
+    /// Whether the request (also of a response: its request) comes from the phone's side.
+    pub from_phone: bool,
+    /// Where a message from the network side came from.
+    pub near: Option<IpAddr>,
+    /// Whether media may be sent to an address.
+    pub allowed: &'a dyn Fn(SocketAddr) -> bool,
+}
+
+/// All legs of one half.
+pub(crate) struct Calls {
+    role: Role,
+    limits: CallLimits,
+    pub media: Media,
+    ip: IpAddr,
+    legs: Slab<Leg>,
+    by_key: HashMap<Key, usize>,
+    asked: HashMap<ServerId, Asked>,
+    /// Descriptions from the tunnel that named lanes they must not, addresses that are not allowed.
+    pub refused: u64,
+}
+
+impl Calls {
+    pub(crate) fn new(role: Role, media: MediaConfig, limits: CallLimits) -> Self {
+        Self {
+            role,
+            limits,
+            ip: media.ip,
+            media: Media::new(media),
+            legs: Slab::new(),
+            by_key: HashMap::new(),
+            asked: HashMap::new(),
+            refused: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.legs.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Leg)> {
+        self.legs.iter()
+    }
+
+    /// Takes note of a request on its way, and gives the body it goes on with if that changes. `id` is
+    /// `None` for an ACK.
+    pub(crate) fn request(
+        &mut self,
+        id: Option<ServerId>,
+        passing: &Passing<'_>,
+        links: &mut Links,
+        out: &mut Outbox,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        let msg = passing.msg;
+        let invite = msg.method() == Method::Invite;
+        let phone_tag = if passing.from_phone { msg.from_tag() } else { msg.to_tag() };
+        let known = self.find(passing.link, msg, phone_tag);
+        let leg = match known {
+            Some(leg) => leg,
+            None if invite => self.new_leg(passing, phone_tag, links)?,
+            None => return Ok(None),
+        };
+        let far_tag = if passing.from_phone { msg.to_tag() } else { msg.from_tag() };
+        let body = self.pass(leg, far_tag, passing, passing.from_phone, links, out);
+        if let Err(refusal) = body {
+            self.release_if_over(leg, links, out);
+            return Err(refusal);
+        }
+        if let (Some(id), Some(entry)) = (id, self.legs.get_mut(leg)) {
+            entry.active = passing.now;
+            entry.pending += usize::from(invite);
+            self.asked.insert(id, Asked { leg, from_phone: passing.from_phone, pending: invite });
+        }
+        body
+    }
+
+    /// The same for a response.
+    pub(crate) fn response(
+        &mut self,
+        id: ServerId,
+        passing: &Passing<'_>,
+        links: &mut Links,
+        out: &mut Outbox,
+    ) -> Option<Vec<u8>> {
+        let asked = *self.asked.get(&id)?;
+        let msg = passing.msg;
+        let status = msg.status()?;
+        let (phone_tag, far_tag) = match asked.from_phone {
+            true => (msg.from_tag(), msg.to_tag()),
+            false => (msg.to_tag(), msg.from_tag()),
+        };
+        if !asked.from_phone
+            && (101..300).contains(&status)
+            && let Some(tag) = phone_tag
+        {
+            self.add_key(asked.leg, tag);
+        }
+        let body =
+            self.pass(asked.leg, far_tag, passing, !asked.from_phone, links, out).unwrap_or_else(|_| {
+                self.refused += 1;
+                None
+            });
+        let method = msg.cseq().map(|cseq| cseq.method);
+        if status >= 200 {
+            match method {
+                Some(Method::Invite) if status < 300 => self.confirm(asked.leg, phone_tag, far_tag),
+                Some(Method::Bye) => self.hang_up(asked.leg, phone_tag, far_tag),
+                _ => {}
+            }
+            self.answered(id, links, out);
+        }
+        body
+    }
+
+    /// No (further) response to this request is to come.
+    pub(crate) fn ended(&mut self, id: ServerId, links: &mut Links, out: &mut Outbox) {
+        self.answered(id, links, out);
+        self.asked.remove(&id);
+    }
+
+    fn answered(&mut self, id: ServerId, links: &mut Links, out: &mut Outbox) {
+        let Some(asked) = self.asked.get_mut(&id) else { return };
+        let leg = asked.leg;
+        if std::mem::take(&mut asked.pending)
+            && let Some(entry) = self.legs.get_mut(leg)
+        {
+            entry.pending = entry.pending.saturating_sub(1);
+        }
+        self.release_if_over(leg, links, out);
+    }
+
+    /// Ends all legs of a tunnel that is gone.
+    pub(crate) fn drop_link(&mut self, link: usize, links: &mut Links, out: &mut Outbox) {
+        let gone: Vec<usize> =
+            self.legs.iter().filter(|(_, leg)| leg.link == link).map(|(leg, _)| leg).collect();
+        for leg in gone {
+            self.release(leg, links, out);
+        }
+    }
+
+    /// Ends legs that nobody has used for long.
+    pub(crate) fn sweep(&mut self, now: Time, links: &mut Links, out: &mut Outbox) {
+        let media = &self.media;
+        let stale = |leg: &Leg| {
+            let packets = leg.joints.iter().flatten().flat_map(|joint| [2 * joint.pair, 2 * joint.pair + 1]);
+            let last = packets.filter_map(|index| Some(media.joined(index)?.last)).max();
+            leg.pending == 0 && now.since(last.map_or(leg.active, |last| last.max(leg.active))) > FORGOTTEN
+        };
+        let stale: Vec<usize> = self.legs.iter().filter(|(_, leg)| stale(leg)).map(|(id, _)| id).collect();
+        for leg in stale {
+            self.release(leg, links, out);
+        }
+    }
+
+    /// The peer has closed a lane: nothing passes on it any more.
+    pub(crate) fn lane_closed(&mut self, link: usize, lane: Lane, links: &mut Links) {
+        links.set_lane(link, lane, None);
+    }
+
+    fn find(&self, link: usize, msg: Msg<'_>, phone_tag: Option<&[u8]>) -> Option<usize> {
+        let key = Key { link, call_id: msg.call_id()?.into(), phone_tag: phone_tag?.into() };
+        self.by_key.get(&key).copied()
+    }
+
+    fn new_leg(
+        &mut self,
+        passing: &Passing<'_>,
+        phone_tag: Option<&[u8]>,
+        links: &mut Links,
+    ) -> Result<usize, Refusal> {
+        let link = links.get_mut(passing.link).ok_or(Refusal::Calls)?;
+        if link.calls >= self.limits.calls {
+            return Err(Refusal::Calls);
+        }
+        link.calls += 1;
+        let leg = self.legs.insert(Leg {
+            link: passing.link,
+            call_id: passing.msg.call_id().unwrap_or_default().into(),
+            from_phone: passing.from_phone,
+            joints: Vec::new(),
+            since: passing.now,
+            active: passing.now,
+            keys: Vec::new(),
+            parties: Vec::new(),
+            pending: 0,
+            confirmed: Vec::new(),
+        });
+        if let Some(tag) = phone_tag {
+            self.add_key(leg, tag);
+        }
+        Ok(leg)
+    }
+
+    fn add_key(&mut self, leg: usize, tag: &[u8]) {
+        let Some(entry) = self.legs.get_mut(leg) else { return };
+        if entry.keys.len() < MAX_PARTIES && !entry.keys.iter().any(|key| &**key == tag) {
+            entry.keys.push(tag.into());
+            let key = Key { link: entry.link, call_id: entry.call_id.clone(), phone_tag: tag.into() };
+            self.by_key.entry(key).or_insert(leg);
+        }
+    }
+
+    fn confirm(&mut self, leg: usize, phone_tag: Option<&[u8]>, far_tag: Option<&[u8]>) {
+        let Some(entry) = self.legs.get_mut(leg) else { return };
+        let (phone, far) = (phone_tag.unwrap_or_default(), far_tag.unwrap_or_default());
+        let known = entry.confirmed.iter().any(|d| &*d.phone_tag == phone && &*d.far_tag == far);
+        if !known && entry.confirmed.len() < MAX_PARTIES {
+            entry.confirmed.push(Dialog { phone_tag: phone.into(), far_tag: far.into() });
+        }
+        let net_tag = if self.role == Role::Agent { phone } else { far };
+        let Some(party) = entry.parties.iter().position(|tag| &**tag == net_tag) else { return };
+        for joint in entry.joints.iter().flatten() {
+            for index in [2 * joint.pair, 2 * joint.pair + 1] {
+                if let Some(joined) = self.media.joined_mut(index) {
+                    joined.choose(party as u32);
+                }
+            }
+        }
+    }
+
+    fn hang_up(&mut self, leg: usize, phone_tag: Option<&[u8]>, far_tag: Option<&[u8]>) {
+        let Some(entry) = self.legs.get_mut(leg) else { return };
+        let (phone, far) = (phone_tag.unwrap_or_default(), far_tag.unwrap_or_default());
+        entry.confirmed.retain(|d| &*d.phone_tag != phone || &*d.far_tag != far);
+    }
+
+    fn release_if_over(&mut self, leg: usize, links: &mut Links, out: &mut Outbox) {
+        if self.legs.get(leg).is_some_and(Leg::is_over) {
+            self.release(leg, links, out);
+        }
+    }
+
+    fn release(&mut self, leg: usize, links: &mut Links, out: &mut Outbox) {
+        let Some(entry) = self.legs.try_remove(leg) else { return };
+        for tag in entry.keys {
+            let key = Key { link: entry.link, call_id: entry.call_id.clone(), phone_tag: tag };
+            if self.by_key.get(&key) == Some(&leg) {
+                self.by_key.remove(&key);
+            }
+        }
+        self.asked.retain(|_, asked| asked.leg != leg);
+        for joint in entry.joints.into_iter().flatten() {
+            for lane in [Some(joint.rtp), joint.rtcp].into_iter().flatten() {
+                links.set_lane(entry.link, lane, None);
+                if let Some(link) = links.get_mut(entry.link) {
+                    link.tunnel.close_lane(lane);
+                    out.wake(link.flow);
+                }
+            }
+            self.media.pool.release(joint.pair, out);
+            if let Some(link) = links.get_mut(entry.link) {
+                link.pairs = link.pairs.saturating_sub(1);
+            }
+        }
+        if let Some(link) = links.get_mut(entry.link) {
+            link.calls = link.calls.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Causeway's own processes.
+
+use crate::kamailio::DOMAIN;
+use crate::lab::{CORE, EDGE_INSIDE, Host, Lab, TUNNEL, output};
+use crate::process::{Mark, PATIENCE, Process};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Ports for media towards the operator.
+const MEDIA: &str = "20000-20999";
+
+/// The program under test.
+#[derive(Clone, Debug)]
+pub struct Binary(PathBuf);
+
+impl Binary {
+    /// The one that `CAUSEWAY` names.
+    ///
+    /// # Errors
+    /// If the variable is missing, or names no file.
+    pub fn from_env() -> Result<Self> {
+        let path = std::env::var_os("CAUSEWAY").map(PathBuf::from);
+        let path = path.context("CAUSEWAY must name the program to test; `cargo xtask interop` does so")?;
+        ensure!(path.is_file(), "CAUSEWAY: {} is no file", path.display());
+        Ok(Self(std::path::absolute(path)?))
+    }
+
+    /// `causeway --version`.
+    pub fn version(&self) -> Option<String> {
+        output(Command::new(&self.0).arg("--version")).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// Starts a contact point before Kamailio.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn contact(&self, lab: &Lab, dir: &Path, path: bool) -> Result<Causeway> {
+        let (sip, media) = (format!("{EDGE_INSIDE}:5060"), format!("{EDGE_INSIDE}:{MEDIA}"));
+        let upstream = format!("sip:{CORE}:5060");
+        let mut args =
+            vec!["contact", "--tunnel", TUNNEL, "--sip", &sip, "--upstream", &upstream, "--media", &media];
+        if path {
+            args.push("--path");
+        }
+        self.start(lab, Host::Edge, dir, "contact", &args)
+    }
+
+    /// Starts the operator in one process.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn up(&self, lab: &Lab, dir: &Path) -> Result<Causeway> {
+        let (sip, media) = (format!("{EDGE_INSIDE}:5060"), format!("{EDGE_INSIDE}:{MEDIA}"));
+        let args = ["up", "--domain", DOMAIN, "--sip", &sip, "--tunnel", TUNNEL, "--media", &media];
+        self.start(lab, Host::Edge, dir, "up", &args)
+    }
+
+    /// Starts an agent, which phones find at `listen`.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn agent(&self, lab: &Lab, dir: &Path, host: Host, listen: &str, pin: &str) -> Result<Causeway> {
+        let contact = TUNNEL.trim_end_matches(":443");
+        let args = ["agent", "--contact", contact, "--listen", listen, "--pin", pin];
+        self.start(lab, host, dir, &format!("agent-on-{}", host.name()), &args)
+    }
+
+    /// Adds a subscriber to the database in `data`.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn subscriber(&self, data: &Path, user: &str, password: &str) -> Result<()> {
+        let uri = format!("sip:{user}@{DOMAIN}");
+        let mut command = Command::new(&self.0);
+        command.args(["subscriber", "add", &uri, "--password-stdin", "--data"]).arg(data);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().context("no standard input")?.write_all(format!("{password}\n").as_bytes())?;
+        let done = child.wait_with_output()?;
+        ensure!(done.status.success(), "subscriber add {uri}: {}", String::from_utf8_lossy(&done.stderr).trim());
+        Ok(())
+    }
+
+    fn start(&self, lab: &Lab, host: Host, dir: &Path, name: &str, args: &[&str]) -> Result<Causeway> {
+        let data = dir.join(name);
+        let data_text = data.to_string_lossy().into_owned();
+        let program = self.0.to_string_lossy();
+        let mut all = vec!["--log", "debug"];
+        all.extend(args);
+        // Its standard output is a pipe that we read anyway.
+        all.extend(["--data", &data_text, "--ready-fd", "1"]);
+        let process = Process::start(lab, host, dir, name, &program, &all)?;
+        process.wait("READY=1", Mark::default(), PATIENCE)?;
+        Ok(Causeway { binary: self.clone(), process, data })
+    }
+}
+
+/// A running `contact`, `up` or `agent`.
+pub struct Causeway {
+    binary: Binary,
+    process: Process,
+    data: PathBuf,
+}
+
+impl Causeway {
+    /// The pin that it has printed.
+    ///
+    /// # Errors
+    /// If it has not.
+    pub fn pin(&self) -> Result<String> {
+        let line = self.process.wait("pin: ", Mark::default(), PATIENCE)?;
+        Ok(line.trim_start_matches("pin: ").to_owned())
+    }
+
+    /// Its folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// The status of one of its nodes: `contact`, `agent` or `exchange`.
+    ///
+    /// # Errors
+    /// If it does not answer, or has no such node.
+    pub fn status(&self, node: &str) -> Result<Value> {
+        let mut command = Command::new(&self.binary.0);
+        let text = output(command.args(["status", "--json", "--data"]).arg(&self.data))?;
+        let status: Value = serde_json::from_str(&text).with_context(|| format!("status: {text}"))?;
+        let workers = status["workers"].as_array().into_iter().flatten();
+        let found = workers.filter_map(|worker| worker["nodes"].get(node)).next();
+        found.cloned().with_context(|| format!("no node `{node}` in {text}"))
+    }
+}
