@@ -79,7 +79,11 @@ impl Binary {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("no standard input")?.write_all(format!("{password}\n").as_bytes())?;
         let done = child.wait_with_output()?;
-        ensure!(done.status.success(), "subscriber add {uri}: {}", String::from_utf8_lossy(&done.stderr).trim());
+        ensure!(
+            done.status.success(),
+            "subscriber add {uri}: {}",
+            String::from_utf8_lossy(&done.stderr).trim()
+        );
         Ok(())
     }
 

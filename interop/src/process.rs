@@ -49,7 +49,14 @@ impl Process {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start(lab: &Lab, host: Host, dir: &Path, name: &str, program: &str, args: &[&str]) -> Result<Self> {
+    pub fn start(
+        lab: &Lab,
+        host: Host,
+        dir: &Path,
+        name: &str,
+        program: &str,
+        args: &[&str],
+    ) -> Result<Self> {
         let mut command = lab.on(host, program);
         command.args(args);
         Self::spawn(command, dir, name)
@@ -171,7 +178,9 @@ fn copy(stream: Option<impl Read + Send + 'static>, log: &Arc<Log>, file: &Arc<M
         let mut partial = Vec::new();
         let mut buffer = [0; 4096];
         let mut stream = stream;
-        while let Some(got) = stream.as_mut().and_then(|stream| stream.read(&mut buffer).ok()).filter(|n| *n > 0) {
+        while let Some(got) =
+            stream.as_mut().and_then(|stream| stream.read(&mut buffer).ok()).filter(|n| *n > 0)
+        {
             let bytes = buffer.get(..got).unwrap_or_default();
             // A log that cannot be written must not stop what is under test.
             let _ = file.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
@@ -196,12 +205,14 @@ fn plain(line: &[u8]) -> String {
 /// The last lines of every log in a folder, for the report of a failure.
 pub fn tails(dir: &Path, lines: usize) -> Vec<(PathBuf, Vec<String>)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut logs: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|ext| ext == "log")).collect();
+    let mut logs: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|ext| ext == "log")).collect();
     logs.sort();
     logs.into_iter()
         .map(|path| {
             let text = std::fs::read(&path).unwrap_or_default();
-            let all: Vec<String> = text.split(|byte| *byte == b'\n').map(plain).filter(|l| !l.is_empty()).collect();
+            let all: Vec<String> =
+                text.split(|byte| *byte == b'\n').map(plain).filter(|l| !l.is_empty()).collect();
             let tail = all.get(all.len().saturating_sub(lines)..).unwrap_or_default().to_vec();
             (path, tail)
         })

@@ -84,7 +84,8 @@ impl Bench<'_> {
     /// If it has heard too little, or something else.
     pub fn understood(&self, listener: &Baresip, speaker: Side) -> Result<String> {
         let other = if speaker == Side::A { Side::B } else { Side::A };
-        self.recognised(&listener.heard()?, speaker, other).with_context(|| format!("what {} heard", listener.uri()))
+        self.recognised(&listener.heard()?, speaker, other)
+            .with_context(|| format!("what {} heard", listener.uri()))
     }
 
     /// Whether samples are what `speaker` spoke, and not what `other` did.
@@ -95,7 +96,11 @@ impl Bench<'_> {
         let right = audio::compare(heard, &audio::read(&self.voice(speaker)?)?);
         let wrong = audio::compare(heard, &audio::read(&self.voice(other)?)?);
         ensure!(right.seconds >= 2.0, "only {:.1} s of sound", right.seconds);
-        ensure!(right.median >= 0.9 && right.good >= 0.75, "correlation {right}, {:.0} % good", right.good * 100.0);
+        ensure!(
+            right.median >= 0.9 && right.good >= 0.75,
+            "correlation {right}, {:.0} % good",
+            right.good * 100.0
+        );
         ensure!(wrong.median < 0.6, "the control, another voice, correlates as well: {wrong}");
         Ok(format!("{} heard: {right} (control {:.2})", speaker.user(), wrong.median))
     }
@@ -117,10 +122,12 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// If anything does not start, or a tunnel does not come up.
     pub fn new(bench: &'a Bench<'a>, operator: Operator) -> Result<Self> {
-        Self::with_agents(bench, operator, [&format!("{AGENT}:5060"), &format!("{AGENT}:5060")], [
-            Side::A.agent(),
-            Side::B.agent(),
-        ])
+        Self::with_agents(
+            bench,
+            operator,
+            [&format!("{AGENT}:5060"), &format!("{AGENT}:5060")],
+            [Side::A.agent(), Side::B.agent()],
+        )
     }
 
     /// The same with agents elsewhere, for instance beside the phones.
@@ -190,7 +197,9 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// If one is left.
     pub fn no_calls(&self) -> Result<()> {
-        for (process, node) in [(&self.operator, "contact"), (&self.agents[0], "agent"), (&self.agents[1], "agent")] {
+        for (process, node) in
+            [(&self.operator, "contact"), (&self.agents[0], "agent"), (&self.agents[1], "agent")]
+        {
             until(PATIENCE, || {
                 let calls = process.status(node)?["calls"].clone();
                 ensure!(calls.as_array().is_some_and(Vec::is_empty), "a call is left at the {node}: {calls}");

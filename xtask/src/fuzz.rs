@@ -8,11 +8,16 @@ pub fn all(args: &[String]) -> Result<()> {
     if !have("cargo-fuzz") {
         bail!("cargo-fuzz is absent: cargo install cargo-fuzz");
     }
-    let seconds: u32 = args.first().map_or(Ok(600), |text| text.parse()).context("SECONDS must be a number")?;
+    let seconds: u32 =
+        args.first().map_or(Ok(600), |text| text.parse()).context("SECONDS must be a number")?;
     for target in targets()? {
         // Coverage instrumentation needs an unstable compiler flag; the code itself builds with stable Rust.
         let mut fuzz = cargo(&["fuzz", "run", "--sanitizer", "none", &target]);
-        fuzz.env("RUSTC_BOOTSTRAP", "1").args(["--", &format!("-max_total_time={seconds}"), "-max_len=65536"]);
+        fuzz.env("RUSTC_BOOTSTRAP", "1").args([
+            "--",
+            &format!("-max_total_time={seconds}"),
+            "-max_len=65536",
+        ]);
         run(&mut fuzz)?;
     }
     Ok(())

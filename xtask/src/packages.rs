@@ -23,7 +23,8 @@ pub const BENCH: &[Need] = &[("rtpengine", "rtpengine-daemon"), ("valgrind", "va
 
 /// Installs what is missing where it may; otherwise says exactly what to install. Says whether all is there.
 pub fn ensure(needs: &[Need]) -> Result<bool> {
-    let missing: Vec<&str> = needs.iter().filter(|(bin, _)| !have(bin)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> =
+        needs.iter().filter(|(bin, _)| !have(bin)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(true);
     }
@@ -44,7 +45,10 @@ pub fn ensure(needs: &[Need]) -> Result<bool> {
 /// Whether this process may install packages and make network namespaces.
 pub fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix("Uid:")).is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))
+        .is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
 }
 
 /// While it lives, installed packages start no services, which would take the ports that the lab uses.

@@ -14,7 +14,9 @@ pub fn all() -> Result<()> {
     if have("cargo-deny") {
         run(&mut cargo(&["deny", "--log-level", "error", "check"]))?;
     } else {
-        eprintln!("\nskipped: licences and advisories, since cargo-deny is absent (cargo install cargo-deny)");
+        eprintln!(
+            "\nskipped: licences and advisories, since cargo-deny is absent (cargo install cargo-deny)"
+        );
     }
     interop(&["--quick".to_owned()])
 }
@@ -39,11 +41,13 @@ pub fn interop(args: &[String]) -> Result<()> {
 /// Benchmarks by name.
 pub fn bench(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
-        Some("sip") => run(cargo(&["bench", "--package", "causeway-sip", "--bench", "hop", "--"]).args(&args[1..])),
+        Some("sip") => {
+            run(cargo(&["bench", "--package", "causeway-sip", "--bench", "hop", "--"]).args(&args[1..]))
+        }
         Some("relay") => {
             packages::ensure(packages::BENCH)?;
             run(&mut cargo(&["build", "--release", "--package", "causeway"]))?;
-            run(cargo(&["run", "--release", "--package", "causeway-interop", "--bin", "bench-relay", "--"])
+            run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "relay", "--"])
                 .args(&args[1..]))
         }
         _ => bail!("which benchmark? `sip` or `relay`"),

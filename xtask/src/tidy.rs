@@ -127,7 +127,10 @@ fn shown(file: &Path) -> String {
 
 fn is_test(file: &Path) -> bool {
     let path = shown(file);
-    path.contains("/tests/") || path.contains("/benches/") || path.ends_with("tests.rs") || path.contains("/examples/")
+    path.contains("/tests/")
+        || path.contains("/benches/")
+        || path.ends_with("tests.rs")
+        || path.contains("/examples/")
 }
 
 fn bans(file: &Path, text: &str, faults: &mut Vec<String>) {

@@ -32,7 +32,8 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     config.instance = Some(roles::instance(&data)?);
     let workers = vec![Worker::new("agent").node(roles::agent("agent", config, pin)?)];
     let service = Service { workers, data: &data, ready_fd, certificate: None };
-    service.run(|| tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {contact}"))
+    service
+        .run(|| tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {contact}"))
 }
 
 /// `HOST`, `HOST:PORT`, `IP:PORT` or `[IPv6]:PORT`.

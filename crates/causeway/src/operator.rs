@@ -39,7 +39,10 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     let service = Service { workers, data: &data, ready_fd, certificate: Some(server) };
     service.run(|| {
         println!("pin: {pin}");
-        tracing::info!("{domain} is served at {sip}, agents connect to {tunnel}, state lies in {}", data.display());
+        tracing::info!(
+            "{domain} is served at {sip}, agents connect to {tunnel}, state lies in {}",
+            data.display()
+        );
     })
 }
 
@@ -65,19 +68,28 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     let service = Service { workers, data: &data, ready_fd, certificate: Some(server) };
     service.run(|| {
         println!("pin: {pin}");
-        tracing::info!("agents connect to {tunnel}, requests go to {upstream}, state lies in {}", data.display());
+        tracing::info!(
+            "agents connect to {tunnel}, requests go to {upstream}, state lies in {}",
+            data.display()
+        );
     })
 }
 
 fn networks(texts: &[String]) -> Result<Vec<Cidr>, Failure> {
-    let read = |text: &String| text.parse().map_err(|error| Failure::usage(format!("--media-allow: {error}")));
+    let read =
+        |text: &String| text.parse().map_err(|error| Failure::usage(format!("--media-allow: {error}")));
     texts.iter().map(read).collect()
 }
 
 /// `sip:IP:PORT`, with `;transport=tcp` for TCP.
 fn upstream(text: &str) -> Result<(SocketAddr, Transport), Failure> {
-    let wrong = |why: &str| Failure::usage(format!("--upstream {text}: {why}; it must be sip:IP:PORT, with ;transport=tcp for TCP"));
-    let uri = Uri::parse(text.as_bytes()).filter(|uri| uri.scheme.is_sip()).ok_or_else(|| wrong("no SIP URI"))?;
+    let wrong = |why: &str| {
+        Failure::usage(format!(
+            "--upstream {text}: {why}; it must be sip:IP:PORT, with ;transport=tcp for TCP"
+        ))
+    };
+    let uri =
+        Uri::parse(text.as_bytes()).filter(|uri| uri.scheme.is_sip()).ok_or_else(|| wrong("no SIP URI"))?;
     let ip = causeway_sip::parse_ip(uri.host).ok_or_else(|| wrong("the host must be an address"))?;
     let transport = match uri.transport() {
         None => Transport::Udp,
@@ -94,7 +106,10 @@ mod tests {
 
     #[test]
     fn upstreams() {
-        assert_eq!(upstream("sip:192.0.2.1:5070").unwrap(), ("192.0.2.1:5070".parse().unwrap(), Transport::Udp));
+        assert_eq!(
+            upstream("sip:192.0.2.1:5070").unwrap(),
+            ("192.0.2.1:5070".parse().unwrap(), Transport::Udp)
+        );
         let (address, transport) = upstream("sip:[2001:db8::1];transport=tcp").unwrap();
         assert_eq!((address, transport), ("[2001:db8::1]:5060".parse().unwrap(), Transport::Tcp));
         for wrong in ["192.0.2.1:5060", "sip:example.com", "sip:192.0.2.1;transport=sctp", "tel:1"] {

@@ -85,7 +85,9 @@ pub fn instance(data: &Path) -> Result<Instance, Failure> {
 /// # Errors
 /// If it is not that.
 pub fn media_range(text: &str) -> Result<(IpAddr, u16, u16), Failure> {
-    let wrong = || Failure::usage(format!("--media {text}: it must be IP:LOW-HIGH, for instance 192.0.2.1:20000-29999"));
+    let wrong = || {
+        Failure::usage(format!("--media {text}: it must be IP:LOW-HIGH, for instance 192.0.2.1:20000-29999"))
+    };
     let (ip, ports) = text.rsplit_once(':').ok_or_else(wrong)?;
     let (low, high) = ports.split_once('-').ok_or_else(wrong)?;
     let ip = ip.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| wrong())?;
@@ -122,9 +124,17 @@ mod tests {
 
     #[test]
     fn ranges() {
-        assert_eq!(media_range("192.0.2.1:20000-29999").unwrap(), ("192.0.2.1".parse().unwrap(), 20000, 29999));
-        assert_eq!(media_range("[2001:db8::1]:20000-29999").unwrap().0, "2001:db8::1".parse::<IpAddr>().unwrap());
-        for wrong in ["192.0.2.1", "192.0.2.1:20000", "x:1-2", "192.0.2.1:9-8", "192.0.2.1:0-8", "192.0.2.1:1-70000"] {
+        assert_eq!(
+            media_range("192.0.2.1:20000-29999").unwrap(),
+            ("192.0.2.1".parse().unwrap(), 20000, 29999)
+        );
+        assert_eq!(
+            media_range("[2001:db8::1]:20000-29999").unwrap().0,
+            "2001:db8::1".parse::<IpAddr>().unwrap()
+        );
+        for wrong in
+            ["192.0.2.1", "192.0.2.1:20000", "x:1-2", "192.0.2.1:9-8", "192.0.2.1:0-8", "192.0.2.1:1-70000"]
+        {
             assert!(media_range(wrong).is_err(), "{wrong}");
         }
     }

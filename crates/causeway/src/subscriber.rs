@@ -51,7 +51,11 @@ fn explain(error: Error) -> Failure {
 fn password(stdin: bool) -> Result<String, Failure> {
     let read = if stdin || !std::io::stdin().is_terminal() {
         let mut line = String::new();
-        std::io::stdin().lock().take(4096).read_line(&mut line).map(|_| line.trim_end_matches(['\r', '\n']).to_owned())
+        std::io::stdin()
+            .lock()
+            .take(4096)
+            .read_line(&mut line)
+            .map(|_| line.trim_end_matches(['\r', '\n']).to_owned())
     } else {
         rpassword::prompt_password("Password: ")
     };

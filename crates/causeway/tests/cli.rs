@@ -12,12 +12,8 @@ fn causeway(args: &[&str]) -> Command {
 }
 
 fn run(args: &[&str], stdin: &[u8]) -> Output {
-    let mut child = causeway(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        causeway(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -79,18 +75,22 @@ fn wrong_use_is_told_apart_from_what_cannot_be_reached() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().to_str().unwrap();
     assert_eq!(run(&["contact", "--tunnel", "127.0.0.1:1"], b"").status.code(), Some(2));
-    let unspecified = ["up", "--domain", "d", "--sip", "0.0.0.0:5060", "--tunnel", "127.0.0.1:1", "--check-config"];
+    let unspecified =
+        ["up", "--domain", "d", "--sip", "0.0.0.0:5060", "--tunnel", "127.0.0.1:1", "--check-config"];
     assert_eq!(run(&unspecified, b"").status.code(), Some(2));
-    let fine = ["up", "--domain", "d", "--sip", "127.0.0.1:5060", "--tunnel", "127.0.0.1:1", "--check-config"];
+    let fine =
+        ["up", "--domain", "d", "--sip", "127.0.0.1:5060", "--tunnel", "127.0.0.1:1", "--check-config"];
     assert!(run(&fine, b"").status.success());
     let config = dir.path().join("agent.toml");
-    std::fs::write(&config, "contact = \"example.com\"\nlisten = \"127.0.0.1:5060\"\npinn = \"x\"\n").unwrap();
+    std::fs::write(&config, "contact = \"example.com\"\nlisten = \"127.0.0.1:5060\"\npinn = \"x\"\n")
+        .unwrap();
     let output = run(&["agent", "--config", config.to_str().unwrap(), "--check-config"], b"");
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("pinn"), "{}", text(&output.stderr));
     assert_eq!(run(&["status", "--data", data], b"").status.code(), Some(3));
     // 192.0.2.1 is no address of this machine.
-    let elsewhere = ["up", "--domain", "d", "--sip", "192.0.2.1:5060", "--tunnel", "127.0.0.1:0", "--data", data];
+    let elsewhere =
+        ["up", "--domain", "d", "--sip", "192.0.2.1:5060", "--tunnel", "127.0.0.1:0", "--data", data];
     let output = run(&elsewhere, b"");
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("192.0.2.1:5060"), "{}", text(&output.stderr));

@@ -1,11 +1,11 @@
 //! Challenges, and what to make of the answers (RFC 3261 §22, RFC 7616, RFC 8760).
 
+use crate::Config;
 use crate::keys::Keys;
 use causeway_node::{Credential, Ctx};
 use causeway_sip::digest::{Algorithm, Credentials, NewChallenge};
 use causeway_sip::{HeaderId, Method, Msg};
 use std::collections::HashMap;
-use std::time::Duration;
 
 /// What a request's credentials call for.
 pub enum Auth {
@@ -23,6 +23,7 @@ pub enum Auth {
 /// Gives out nonces, and sees to it that none is used twice with the same count.
 pub struct Gatekeeper {
     realm: String,
+    algorithms: Vec<Algorithm>,
     life_ms: u64,
     /// The highest nonce count seen of each nonce, with the time the nonce was given.
     counts: HashMap<Vec<u8>, (u64, u32)>,
@@ -33,20 +34,25 @@ impl Gatekeeper {
     /// the newest credentials are answered as stale, so that nothing can be used twice.
     pub const NONCES: usize = 200_000;
 
-    /// A gatekeeper of this realm, whose nonces are good for `life`.
-    pub fn new(realm: &str, life: Duration) -> Self {
-        let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-        Self { realm: realm.to_owned(), life_ms, counts: HashMap::new() }
+    /// A gatekeeper for an exchange with these settings.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            realm: config.domain.clone(),
+            algorithms: config.algorithms.clone(),
+            life_ms: u64::try_from(config.nonce_life.as_millis()).unwrap_or(u64::MAX),
+            counts: HashMap::new(),
+        }
     }
 
-    /// The challenges, the strongest first (RFC 8760 §2.4).
-    pub fn challenges(&self, ctx: &mut Ctx<'_>, keys: &Keys, stale: bool) -> [Vec<u8>; 2] {
+    /// One challenge per algorithm offered, all with one nonce.
+    pub fn challenges(&self, ctx: &mut Ctx<'_>, keys: &Keys, stale: bool) -> Vec<Vec<u8>> {
         let nonce = keys.nonce(ctx.unix_ms, ctx.rng.next_u32());
-        [Algorithm::SHA256, Algorithm::MD5].map(|algorithm| {
-            let mut challenge = NewChallenge::new(self.realm.as_bytes(), nonce.as_bytes(), algorithm);
+        let challenge = |algorithm: &Algorithm| {
+            let mut challenge = NewChallenge::new(self.realm.as_bytes(), nonce.as_bytes(), *algorithm);
             challenge.stale = stale;
             challenge.value()
-        })
+        };
+        self.algorithms.iter().map(challenge).collect()
     }
 
     /// Looks at a request's credentials for this realm.
@@ -88,5 +94,6 @@ impl Gatekeeper {
 
 /// Whether a credentials header value is for this realm.
 pub fn is_for_realm(value: &[u8], realm: &str) -> bool {
-    Credentials::parse(value).is_ok_and(|credentials| credentials.realm.eq_ignore_ascii_case(realm.as_bytes()))
+    Credentials::parse(value)
+        .is_ok_and(|credentials| credentials.realm.eq_ignore_ascii_case(realm.as_bytes()))
 }

@@ -1,5 +1,6 @@
 //! What an exchange is told when it is made.
 
+use causeway_sip::digest::Algorithm;
 use causeway_sip::transaction::Timing;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,10 @@ pub struct Config {
     pub sip: SocketAddr,
     /// Whether REGISTER and INVITE must carry credentials.
     pub authenticate: bool,
+    /// What challenges offer, the strongest first (RFC 8760 §2.4). MD5 alone by default: many phones in use
+    /// refuse a 401 altogether if any one of its challenges names an algorithm that they do not know, in
+    /// whatever order they come. Credentials of either algorithm are accepted in any case.
+    pub algorithms: Vec<Algorithm>,
     /// Shortest registration granted; shorter ones are answered 423.
     pub min_expires: Duration,
     /// Longest registration granted.
@@ -32,6 +37,7 @@ impl Config {
             domain: domain.into().to_ascii_lowercase(),
             sip,
             authenticate: true,
+            algorithms: vec![Algorithm::MD5],
             min_expires: Duration::from_secs(60),
             max_expires: Duration::from_secs(7200),
             default_expires: Duration::from_secs(3600),

@@ -81,7 +81,7 @@ impl Exchange {
             keys: Keys::new(stored_keys.unwrap_or(fresh)),
             keys_stored: stored_keys.is_some(),
             location,
-            gatekeeper: Gatekeeper::new(&config.domain, config.nonce_life),
+            gatekeeper: Gatekeeper::new(&config),
             hub: Hub::new(0, config.sip),
             core: Core::new(config.timing),
             arrived: Vec::new(),
@@ -173,7 +173,14 @@ impl Exchange {
         out.ask(self.questions, question);
     }
 
-    fn challenge(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, stale: bool, out: &mut Outbox) {
+    fn challenge(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        message: &Message,
+        stale: bool,
+        out: &mut Outbox,
+    ) {
         self.counters.challenged += 1;
         let register = message.msg().method() == Method::Register;
         let (status, name) = if register { (401, "WWW-Authenticate") } else { (407, "Proxy-Authenticate") };
@@ -294,9 +301,10 @@ impl Exchange {
     ) {
         if let (NextHop::Address(_, Transport::Tcp) | NextHop::Name(_, _, Transport::Tcp), Some(peer)) =
             (route::next_hop(next), received)
-            && self.hub.has_connection(peer) {
-                return self.send(ctx, id, peer, Target { transport: Transport::Tcp, ..target }, out);
-            }
+            && self.hub.has_connection(peer)
+        {
+            return self.send(ctx, id, peer, Target { transport: Transport::Tcp, ..target }, out);
+        }
         self.send_to(ctx, id, next, target, out);
     }
 
@@ -352,13 +360,15 @@ impl Exchange {
                 }
                 Credentials::Unavailable => self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out),
             },
-            (Some(Waiting::Address(id, target)), Answer::Addresses(addresses, why)) => match addresses.first() {
-                Some(peer) => self.send(ctx, id, *peer, target, out),
-                None => {
-                    out.notice(Level::Info, format!("a request has nowhere to go: {why}"));
-                    self.reply(ctx, id, 404, out);
+            (Some(Waiting::Address(id, target)), Answer::Addresses(addresses, why)) => {
+                match addresses.first() {
+                    Some(peer) => self.send(ctx, id, *peer, target, out),
+                    None => {
+                        out.notice(Level::Info, format!("a request has nowhere to go: {why}"));
+                        self.reply(ctx, id, 404, out);
+                    }
                 }
-            },
+            }
             _ => {}
         }
     }
@@ -443,7 +453,7 @@ impl Node for Exchange {
     }
 
     fn drained(&self) -> bool {
-        self.core.is_empty() && self.promises.is_empty()
+        self.core.is_settled() && self.promises.is_empty()
     }
 }
 

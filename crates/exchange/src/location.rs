@@ -148,7 +148,8 @@ mod tests {
         let mut location = Location::default();
         let mut stored = Vec::new();
         for (n, expires) in [(1, 100), (2, 200)] {
-            for record in location.set(b"sip:bob@example.com", binding(&format!("sip:b@h{n}"), 1000, expires)) {
+            for record in location.set(b"sip:bob@example.com", binding(&format!("sip:b@h{n}"), 1000, expires))
+            {
                 stored.push((record.key, record.value.unwrap()));
             }
         }

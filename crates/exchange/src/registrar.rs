@@ -138,7 +138,8 @@ fn granted(ctx: &Ctx<'_>, location: &Location, aor: &[u8], msg: Msg<'_>) -> Resp
     let mut response = response_to(msg, 200, None, Some(&tag(msg)));
     for binding in location.get(aor) {
         let left = binding.expires.saturating_sub(ctx.unix_ms).div_ceil(1000);
-        response = response.header("Contact", format!("<{}>{};expires={left}", binding.contact, binding.params));
+        response =
+            response.header("Contact", format!("<{}>{};expires={left}", binding.contact, binding.params));
     }
     if msg.has_token(HeaderId::Supported, b"path") {
         response = response.headers("Path", msg.values(HeaderId::Path));

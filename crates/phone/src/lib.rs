@@ -23,7 +23,6 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 
-mod description;
 mod phone;
 mod talk;
 

@@ -1,8 +1,8 @@
 //! The phone as a node.
 
-use crate::description::{audio_target, describe};
 use crate::talk::Talk;
 use causeway_node::{Class, Ctx, Flow, Input, Node, Outbox, Status, Time};
+use causeway_sdp::{Codec, Description, Local};
 use causeway_sip::hub::Hub;
 use causeway_sip::ua::{self, CallId, Event, UserAgent};
 use serde_json::json;
@@ -57,6 +57,8 @@ impl Config {
 struct Line {
     number: u16,
     talk: Option<Talk>,
+    /// Our side of the session.
+    local: Local,
     /// Their offer, until we answer it.
     offer: Vec<u8>,
     answer_at: Option<Time>,
@@ -106,9 +108,9 @@ impl Phone {
     /// Calls somebody; `None` if all lines are taken.
     pub fn call(&mut self, ctx: &mut Ctx<'_>, uri: &str, out: &mut Outbox) -> Option<CallId> {
         let number = self.free_line()?;
-        let offer = describe(self.rtp(number), ctx.rng.next_u64() >> 33);
-        let id = self.ua.call(ctx, uri, offer, out)?;
-        self.lines.insert(id, Line { number, talk: None, offer: Vec::new(), answer_at: None });
+        let local = self.local(ctx, number);
+        let id = self.ua.call(ctx, uri, local.offer(), out)?;
+        self.lines.insert(id, Line { number, talk: None, local, offer: Vec::new(), answer_at: None });
         Some(id)
     }
 
@@ -116,10 +118,12 @@ impl Phone {
     pub fn answer(&mut self, ctx: &mut Ctx<'_>, call: CallId, out: &mut Outbox) {
         let Some(line) = self.lines.get_mut(&call) else { return };
         line.answer_at = None;
-        let (number, remote) = (line.number, audio_target(&line.offer));
-        let Some(remote) = remote else { return self.ua.reject(ctx, call, 488, out) };
-        self.start_talk(ctx, call, remote);
-        let answer = describe(self.rtp(number), ctx.rng.next_u64() >> 33);
+        let offer = Description::parse(line.offer.as_slice()).ok();
+        let answer = offer.and_then(|offer| line.local.answer(offer.sdp()).ok());
+        let Some((answer, agreed)) = answer else { return self.ua.reject(ctx, call, 488, out) };
+        if let Some(remote) = agreed.remote {
+            self.start_talk(ctx, call, remote);
+        }
         self.ua.answer(ctx, call, answer, out);
     }
 
@@ -158,6 +162,18 @@ impl Phone {
         (0..self.config.lines).find(|number| !self.lines.values().any(|line| line.number == *number))
     }
 
+    /// This end of a new session: µ-law, both ways.
+    fn local(&self, ctx: &mut Ctx<'_>, line: u16) -> Local {
+        let session = ctx.rng.next_u64() >> 33;
+        Local { codecs: vec![Codec::PCMU], ..Local::new(self.rtp(line), session) }
+    }
+
+    /// Where the other end wants its audio, by its answer to our offer.
+    fn agreed(&self, call: CallId, answer: &[u8]) -> Option<SocketAddr> {
+        let answer = Description::parse(answer).ok()?;
+        self.lines.get(&call)?.local.agree(answer.sdp()).ok()?.remote
+    }
+
     fn rtp(&self, line: u16) -> SocketAddr {
         SocketAddr::new(self.config.account.local.ip(), self.config.rtp_port + 2 * line)
     }
@@ -180,12 +196,12 @@ impl Phone {
         while let Some(event) = self.ua.poll() {
             match &event {
                 Event::Incoming { call, offer, .. } => self.incoming(ctx, *call, offer, out),
-                Event::Answered { call, answer } => match audio_target(answer) {
+                Event::Answered { call, answer } => match self.agreed(*call, answer) {
                     Some(remote) => self.start_talk(ctx, *call, remote),
                     None => self.ua.hang_up(ctx, *call, out),
                 },
                 Event::Changed { call, offer } => {
-                    if let Some(remote) = audio_target(offer) {
+                    if let Some(remote) = self.agreed(*call, offer) {
                         self.start_talk(ctx, *call, remote);
                     }
                 }
@@ -208,7 +224,8 @@ impl Phone {
         let Some(number) = self.free_line().filter(|_| !self.draining) else {
             return self.ua.reject(ctx, call, 486, out);
         };
-        let mut line = Line { number, talk: None, offer: offer.to_vec(), answer_at: None };
+        let local = self.local(ctx, number);
+        let mut line = Line { number, talk: None, local, offer: offer.to_vec(), answer_at: None };
         match self.config.answering {
             Answering::Refuses(status) => return self.ua.reject(ctx, call, status, out),
             Answering::After(wait) => line.answer_at = Some(ctx.now + wait),

@@ -114,6 +114,10 @@ impl Talk {
         let delay = network + PACKET + self.playout.delay();
         let expected = self.reception.expected().max(1) as f64;
         let unplayed = (self.reception.lost() + self.playout.late) as f64;
-        emodel::Line { delay_ms: delay.as_secs_f64() * 1e3, loss: unplayed / expected, ..emodel::Line::default() }
+        emodel::Line {
+            delay_ms: delay.as_secs_f64() * 1e3,
+            loss: unplayed / expected,
+            ..emodel::Line::default()
+        }
     }
 }

@@ -37,7 +37,8 @@ impl Town {
         world.set_default_link(link);
         world.authority(authority);
         let operator = world.host(&["198.51.100.1"]);
-        let config = ExchangeConfig::new("example.com", "198.51.100.1:5060".parse().unwrap());
+        let mut config = ExchangeConfig::new("example.com", "198.51.100.1:5060".parse().unwrap());
+        config.algorithms = vec![Algorithm::SHA256, Algorithm::MD5];
         let exchange =
             world.add(operator, "exchange", Exchange::new(config, None, [1; 32], Location::default()));
         let mut phone = |name: &str, address: &str, answering| {

@@ -44,7 +44,8 @@ impl Line {
     pub fn rating(&self) -> f64 {
         let noise = noise();
         let ro = 15.0 - 1.5 * (SLR + noise);
-        let codec = self.ie + (95.0 - self.ie) * self.loss * 100.0 / (self.loss * 100.0 / self.burst_ratio + self.bpl);
+        let codec = self.ie
+            + (95.0 - self.ie) * self.loss * 100.0 / (self.loss * 100.0 / self.burst_ratio + self.bpl);
         let rating = ro - simultaneous(ro, noise, self.delay_ms) - delayed(ro, noise, self.delay_ms) - codec;
         rating.clamp(0.0, 100.0)
     }
@@ -68,8 +69,8 @@ fn noise() -> f64 {
 fn simultaneous(ro: f64, noise: f64, delay_ms: f64) -> f64 {
     let loudness = OLR + 0.2 * (64.0 + noise - RLR);
     let too_loud = 20.0 * ((1.0 + (loudness / 8.0).powi(8)).powf(1.0 / 8.0) - loudness / 8.0);
-    let sidetone = -10.0
-        * (10f64.powf(-STMR / 10.0) + (-delay_ms / 4.0).exp() * 10f64.powf(-TELR / 10.0)).log10();
+    let sidetone =
+        -10.0 * (10f64.powf(-STMR / 10.0) + (-delay_ms / 4.0).exp() * 10f64.powf(-TELR / 10.0)).log10();
     let bad_sidetone = 12.0 * (1.0 + ((sidetone - 13.0) / 6.0).powi(8)).powf(1.0 / 8.0)
         - 28.0 * (1.0 + ((sidetone + 1.0) / 19.4).powi(35)).powf(1.0 / 35.0)
         - 13.0 * (1.0 + ((sidetone - 3.0) / 33.0).powi(13)).powf(1.0 / 13.0)
@@ -85,7 +86,8 @@ fn simultaneous(ro: f64, noise: f64, delay_ms: f64) -> f64 {
 /// Id: echo and sheer delay (§7.4).
 fn delayed(ro: f64, noise: f64, delay_ms: f64) -> f64 {
     let t = delay_ms;
-    let echo_level = TELR - 40.0 * ((1.0 + t / 10.0) / (1.0 + t / 150.0)).log10() + 6.0 * (-0.3 * t * t).exp();
+    let echo_level =
+        TELR - 40.0 * ((1.0 + t / 10.0) / (1.0 + t / 150.0)).log10() + 6.0 * (-0.3 * t * t).exp();
     let roe = -1.5 * (noise - RLR);
     let gap = roe - (80.0 + 2.5 * (echo_level - 14.0));
     let talker_echo = (gap / 2.0 + (gap * gap / 4.0 + 100.0).sqrt() - 1.0) * (1.0 - (-t).exp());

@@ -83,7 +83,8 @@ mod tests {
         // V=2 P X CC=1, M PT=96, seq 0x0102, ts 0x03040506, ssrc 0x0708090a, csrc, extension of 1 word,
         // payload "ab", padding of 2.
         let bytes = [
-            0xb1, 0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 1, 1, 1, 0xbe, 0xde, 0, 1, 9, 9, 9, 9, b'a', b'b', 0, 2,
+            0xb1, 0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 1, 1, 1, 0xbe, 0xde, 0, 1, 9, 9, 9, 9, b'a', b'b',
+            0, 2,
         ];
         let packet = Packet::parse(&bytes).unwrap();
         assert_eq!(packet.payload, b"ab");

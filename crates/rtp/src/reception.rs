@@ -73,7 +73,11 @@ mod tests {
     fn counts_across_the_wrap_and_out_of_order() {
         let mut r = Reception::default();
         for (i, sequence) in [65533u16, 65534, 0, 65535, 2].into_iter().enumerate() {
-            r.note(&header(sequence, 160 * i as u32), Time::ZERO + Duration::from_millis(20 * i as u64), 8000);
+            r.note(
+                &header(sequence, 160 * i as u32),
+                Time::ZERO + Duration::from_millis(20 * i as u64),
+                8000,
+            );
         }
         assert_eq!((r.expected(), r.received, r.lost()), (6, 5, 1));
         assert!(r.jitter() < 1e-6, "evenly spaced packets have no jitter: {}", r.jitter());

@@ -39,6 +39,7 @@ pub struct Hub {
     listener: Flow,
     next: u32,
     local: SocketAddr,
+    role: validate::Role,
     connections: HashMap<Flow, Connection>,
     by_peer: HashMap<SocketAddr, Flow>,
     /// What was kept from the element.
@@ -59,10 +60,17 @@ impl Hub {
             listener: Flow(first + 1),
             next: first + 2,
             local,
+            role: validate::Role::Server,
             connections: HashMap::new(),
             by_peer: HashMap::new(),
             refused: Refused::default(),
         }
+    }
+
+    /// As whom it judges messages: a server unless told, so that a relay passes schemes it does not know.
+    pub fn judging_as(mut self, role: validate::Role) -> Self {
+        self.role = role;
+        self
     }
 
     /// Binds the UDP port and listens on the TCP port.
@@ -145,7 +153,7 @@ impl Hub {
     }
 
     fn accept(&mut self, hop: Hop, message: Message, out: &mut Outbox, arrived: &mut Vec<(Hop, Message)>) {
-        match validate::verdict(message.msg()) {
+        match validate::verdict_as(message.msg(), self.role) {
             Ok(()) => arrived.push((hop, message)),
             Err(verdict) => {
                 self.refused.invalid += 1;

@@ -50,7 +50,7 @@ impl Half {
     ) -> Self {
         Self {
             core: Core::new(timing),
-            hub: Hub::new(0, local),
+            hub: Hub::new(0, local).judging_as(validate::Role::Relay),
             links: Links::default(),
             calls: Calls::new(tunnel.role, media, limits),
             arrived: Vec::new(),
@@ -161,7 +161,7 @@ impl Half {
                 Ok(None) => break None,
                 Ok(Some(Framed::Ping | Framed::Pong)) => {}
                 Ok(Some(Framed::Message(bytes))) => match Message::parse(bytes) {
-                    Ok(message) => match validate::verdict(message.msg()) {
+                    Ok(message) => match validate::verdict_as(message.msg(), validate::Role::Relay) {
                         Ok(()) => self.arrived.push((hop, message)),
                         Err(verdict) => {
                             self.garbage += 1;

@@ -57,8 +57,8 @@ impl Store {
     /// If SQLite cannot start.
     pub fn in_memory() -> Result<Self, Error> {
         let path = PathBuf::from(":memory:");
-        let db = Connection::open_in_memory()
-            .map_err(|source| Error::Database { path: path.clone(), source })?;
+        let db =
+            Connection::open_in_memory().map_err(|source| Error::Database { path: path.clone(), source })?;
         Self::prepare(db, path)
     }
 

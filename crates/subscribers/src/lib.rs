@@ -121,7 +121,8 @@ impl Subscribers {
 
     /// All subscribers, by address of record.
     pub fn all(&self) -> Vec<(&str, &Subscriber)> {
-        let mut all: Vec<_> = self.known.values().map(|(aor, subscriber)| (aor.as_str(), subscriber)).collect();
+        let mut all: Vec<_> =
+            self.known.values().map(|(aor, subscriber)| (aor.as_str(), subscriber)).collect();
         all.sort_unstable_by_key(|(aor, _)| *aor);
         all
     }
@@ -150,7 +151,14 @@ impl Subscribers {
         Ok(())
     }
 
-    fn put(&mut self, aor: &str, user: &str, realm: &str, password: &[u8], created: u64) -> Result<(), Error> {
+    fn put(
+        &mut self,
+        aor: &str,
+        user: &str,
+        realm: &str,
+        password: &[u8],
+        created: u64,
+    ) -> Result<(), Error> {
         if password.is_empty() {
             return Err(Error::EmptyPassword);
         }

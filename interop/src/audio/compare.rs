@@ -116,7 +116,8 @@ mod tests {
         let other = compare(&speak(Speaker::Bob, 4), &spoken);
         assert!(other.median < 0.6 && other.good < 0.1, "{other:?}");
         assert_eq!(compare(&[0; 32_000], &spoken).seconds, 0.0);
-        let noise: Vec<i16> = (0..32_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 20) as i16 - 2048).collect();
+        let noise: Vec<i16> =
+            (0..32_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 20) as i16 - 2048).collect();
         assert!(compare(&noise, &spoken).median < 0.5);
     }
 }

@@ -73,7 +73,8 @@ fn vowel(dice: &mut Dice, pitch: f64, samples: &mut Vec<i16>) {
             let near: f64 = formants.iter().map(|f| 1.0 / (1.0 + ((frequency - f) / 120.0).powi(2))).sum();
             sum += near * phase.sin();
         }
-        samples.push((loud * 0.4 * (std::f64::consts::PI * done).sin() * sum).clamp(-20_000.0, 20_000.0) as i16);
+        samples
+            .push((loud * 0.4 * (std::f64::consts::PI * done).sin() * sum).clamp(-20_000.0, 20_000.0) as i16);
     }
 }
 

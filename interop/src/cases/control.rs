@@ -55,5 +55,6 @@ pub fn direct_outside(bench: &Bench<'_>) -> Result<Outcome> {
 
 fn open_registration(bench: &Bench<'_>, side: Side, proxy: &str) -> Result<()> {
     let says = bench.voice(side)?;
-    Baresip::registered(bench.lab, bench.dir, side.phone(), &Account::new(side.user(), proxy, &says)).map(drop)
+    Baresip::registered(bench.lab, bench.dir, side.phone(), &Account::new(side.user(), proxy, &says))
+        .map(drop)
 }

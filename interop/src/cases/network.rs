@@ -27,9 +27,16 @@ pub fn one_mapping(bench: &Bench<'_>) -> Result<Outcome> {
     })?;
     for nat in NATS {
         let entries = lab::conntrack(bench.lab, nat)?;
-        let ours = |entry: &&String| entry.starts_with("tcp") && entry.contains("ESTABLISHED") && entry.contains("dport=443");
+        let ours = |entry: &&String| {
+            entry.starts_with("tcp") && entry.contains("ESTABLISHED") && entry.contains("dport=443")
+        };
         let (tunnels, all) = (entries.iter().filter(ours).count(), entries.len());
-        ensure!(tunnels == 1 && all == 1, "{} holds {all} entries, {tunnels} of tunnels:\n{}", nat.name(), entries.join("\n"));
+        ensure!(
+            tunnels == 1 && all == 1,
+            "{} holds {all} entries, {tunnels} of tunnels:\n{}",
+            nat.name(),
+            entries.join("\n")
+        );
     }
     hang_up(&mut alice, &bob)?;
     Ok(Outcome::Passed("1 entry in each of 3 NATs".to_owned()))
@@ -43,8 +50,17 @@ pub fn sockets(bench: &Bench<'_>) -> Result<Outcome> {
     let mut counts = Vec::new();
     for side in [Side::A, Side::B] {
         let found = agent_sockets(bench, side)?;
-        ensure!(found.out == 1, "{} connections leave the agent {side:?}, one must:\n{}", found.out, found.text);
-        ensure!(found.foreign == 0, "the agent {side:?} is open on another address than {AGENT}:\n{}", found.text);
+        ensure!(
+            found.out == 1,
+            "{} connections leave the agent {side:?}, one must:\n{}",
+            found.out,
+            found.text
+        );
+        ensure!(
+            found.foreign == 0,
+            "the agent {side:?} is open on another address than {AGENT}:\n{}",
+            found.text
+        );
         ensure!(found.local >= 4, "SIP over UDP and TCP and media must be there:\n{}", found.text);
         counts.push(format!("{:?}: 1 out, {} on {AGENT}", side, found.local));
     }

@@ -23,10 +23,10 @@ pub fn up(bench: &Bench<'_>) -> Result<Outcome> {
     let proxy = format!("{AGENT}:5060");
     let account = Account { password: "wrong", ..Account::new("alice", &proxy, &says) };
     let intruder = Baresip::start(bench.lab, bench.dir, Side::A.phone(), &account)?;
-    let refused = intruder.wait("alice@op.example: {0/UDP/v4} 40", Mark::default()).context("a wrong password")?;
+    let refused = intruder.wait("401 Unauthorized", Mark::default()).context("a wrong password")?;
     drop(intruder);
     let Outcome::Passed(heard) = both_ways(bench, &scene)? else { unreachable!("it has no way to skip") };
-    let answer = refused.rsplit("} ").next().unwrap_or_default();
+    let answer = refused.rsplit(": ").next().unwrap_or_default();
     Ok(Outcome::Passed(format!("{heard}; wrong password: {answer}")))
 }
 

@@ -70,5 +70,7 @@ pub fn refused_packets(lab: &Lab, nat: Host) -> Result<u64> {
     let rules = lab.output(nat, "nft", &["list", "chain", "inet", "lab", "forward"])?;
     let line = rules.lines().find(|line| line.contains("refused")).context("the firewall has no counter")?;
     let packets = line.split_whitespace().skip_while(|word| *word != "packets").nth(1);
-    packets.and_then(|packets| packets.parse().ok()).with_context(|| format!("no counter in `{}`", line.trim()))
+    packets
+        .and_then(|packets| packets.parse().ok())
+        .with_context(|| format!("no counter in `{}`", line.trim()))
 }

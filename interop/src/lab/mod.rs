@@ -94,7 +94,9 @@ impl Lab {
         }
         for (one, its, other, others) in host::CABLES {
             let (one, other) = (self.namespace(*one), self.namespace(*other));
-            script.push_str(&format!("link add name {its} netns {one} type veth peer name {others} netns {other}\n"));
+            script.push_str(&format!(
+                "link add name {its} netns {one} type veth peer name {others} netns {other}\n"
+            ));
         }
         ip(&[], &script)
     }
@@ -154,7 +156,8 @@ pub fn remove(pid: u32) {
 
 /// Removes namespaces whose run is dead.
 fn remove_leftovers() -> Result<()> {
-    let mut dead: Vec<u32> = existing()?.iter().filter_map(|name| owner(name)).filter(|pid| !alive(*pid)).collect();
+    let mut dead: Vec<u32> =
+        existing()?.iter().filter_map(|name| owner(name)).filter(|pid| !alive(*pid)).collect();
     dead.sort_unstable();
     dead.dedup();
     dead.into_iter().for_each(remove);

@@ -54,12 +54,19 @@ pub fn run(options: &Demo) -> Outcome {
     }
     match report.faults() {
         faults if faults.is_empty() => Ok(()),
-        faults => Err(Failure::new(Kind::Negative, format!("the demo is not as it should be: {}", faults.join("; ")))),
+        faults => Err(Failure::new(
+            Kind::Negative,
+            format!("the demo is not as it should be: {}", faults.join("; ")),
+        )),
     }
 }
 
 /// Waits for an event that `wanted` recognises.
-fn wait<T>(customer: &Customer, what: &str, mut wanted: impl FnMut(Event) -> Option<T>) -> Result<T, Failure> {
+fn wait<T>(
+    customer: &Customer,
+    what: &str,
+    mut wanted: impl FnMut(Event) -> Option<T>,
+) -> Result<T, Failure> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         if let Some(found) = customer.events()?.into_iter().find_map(&mut wanted) {
@@ -83,7 +90,9 @@ fn call(alice: &Customer) -> Result<(CallId, Duration), Failure> {
     let call = alice.call("sip:bob@example.com")?;
     let answer = wait(alice, "an answer to its call", |event| match event {
         Event::Answered { .. } => Some(Ok(start.elapsed())),
-        Event::Ended { why, .. } => Some(Err(Failure::new(Kind::Refused, format!("the call failed: {why:?}")))),
+        Event::Ended { why, .. } => {
+            Some(Err(Failure::new(Kind::Refused, format!("the call failed: {why:?}"))))
+        }
         _ => None,
     })?;
     Ok((call, answer?))
@@ -104,6 +113,8 @@ fn ended(customer: &Customer) -> Outcome {
     })?;
     match why {
         End::ByUs | End::ByThem => Ok(()),
-        other => Err(Failure::new(Kind::Negative, format!("{}'s call ended badly: {other:?}", customer.name))),
+        other => {
+            Err(Failure::new(Kind::Negative, format!("{}'s call ended badly: {other:?}", customer.name)))
+        }
     }
 }

@@ -37,7 +37,8 @@ impl Direction {
         delays.sort_unstable();
         let delay = delays.get(delays.len() / 2).copied().unwrap_or_default();
         let identical = speech.is_none_or(|speech| {
-            received > 0 && hearer.heard.iter().all(|(number, _, heard)| is_packet(speech, index(*number), heard))
+            received > 0
+                && hearer.heard.iter().all(|(number, _, heard)| is_packet(speech, index(*number), heard))
         });
         Self {
             sent,
@@ -53,7 +54,11 @@ impl Direction {
 
 /// When the packet with this index (modulo 65,536) was sent that arrived at `at`.
 fn nearest(sent_at: &[Time], index: usize, at: Time) -> Option<&Time> {
-    (index..sent_at.len()).step_by(1 << 16).filter_map(|index| sent_at.get(index)).take_while(|sent| **sent <= at).last()
+    (index..sent_at.len())
+        .step_by(1 << 16)
+        .filter_map(|index| sent_at.get(index))
+        .take_while(|sent| **sent <= at)
+        .last()
 }
 
 /// Whether these are the samples of the packet with this index, the speech being said over and over.
@@ -77,7 +82,12 @@ impl Report {
     ///
     /// # Errors
     /// If a worker has died.
-    pub fn new(stage: &Stage, setup: Duration, tcp_connections: usize, speech: [&[u8]; 2]) -> Result<Self, Failure> {
+    pub fn new(
+        stage: &Stage,
+        setup: Duration,
+        tcp_connections: usize,
+        speech: [&[u8]; 2],
+    ) -> Result<Self, Failure> {
         let (alice, bob) = (talk(stage.alice())?, talk(stage.bob())?);
         let mut late_dropped = 0;
         for tunnel in stage.contact()?["tunnels"].as_array().into_iter().flatten() {
@@ -151,7 +161,9 @@ impl Report {
 }
 
 fn talk(customer: &Customer) -> Result<Talk, Failure> {
-    customer.finished()?.ok_or_else(|| Failure::unreachable(format!("{} has no record of the call", customer.name)))
+    customer
+        .finished()?
+        .ok_or_else(|| Failure::unreachable(format!("{} has no record of the call", customer.name)))
 }
 
 impl fmt::Display for Report {
@@ -169,6 +181,10 @@ impl fmt::Display for Report {
         }
         writeln!(f, "  late packets dropped before they entered a tunnel: {}", self.late_dropped)?;
         writeln!(f, "  audio heard: {verdict}")?;
-        write!(f, "  TCP connections from the customers' side: {}, listening sockets there: none", self.tcp_connections)
+        write!(
+            f,
+            "  TCP connections from the customers' side: {}, listening sockets there: none",
+            self.tcp_connections
+        )
     }
 }

@@ -42,7 +42,9 @@ mod tests {
     fn the_recordings_hold_speech() {
         for speech in both().unwrap() {
             assert!(speech.len() > 8000 * 10, "at least ten seconds");
-            let loud = causeway_rtp::g711::decode_ulaw(&speech).filter(|sample| sample.unsigned_abs() > 3000).count();
+            let loud = causeway_rtp::g711::decode_ulaw(&speech)
+                .filter(|sample| sample.unsigned_abs() > 3000)
+                .count();
             assert!(loud > speech.len() / 20, "it is no silence");
         }
     }

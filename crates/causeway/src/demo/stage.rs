@@ -9,7 +9,7 @@ use causeway_node::Status;
 use causeway_phone::{Answering, Config as PhoneConfig, Phone, Talk};
 use causeway_runtime::tls::Pin;
 use causeway_runtime::{Handle, Options, Setup, Worker};
-use causeway_sip::ua::{Config as Account, CallId, Event, Password};
+use causeway_sip::ua::{CallId, Config as Account, Event, Password};
 use causeway_split_proxy::{AgentConfig, ContactConfig};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -30,7 +30,13 @@ pub struct Customer {
 }
 
 impl Customer {
-    fn start(name: &'static str, password: &str, say: Arc<[u8]>, tunnel: SocketAddr, pin: Pin) -> Result<Self, Failure> {
+    fn start(
+        name: &'static str,
+        password: &str,
+        say: Arc<[u8]>,
+        tunnel: SocketAddr,
+        pin: Pin,
+    ) -> Result<Self, Failure> {
         let inside = |ip: Ipv4Addr| SocketAddr::new(IpAddr::V4(ip), 5060);
         let agent = AgentConfig::new(tunnel.ip().to_string(), tunnel.port(), inside(AGENT));
         let uri = format!("sip:{name}@{DOMAIN}");
@@ -47,9 +53,13 @@ impl Customer {
 
     fn phone<R: Send + 'static>(
         &self,
-        act: impl FnOnce(&mut Phone, &mut causeway_node::Ctx<'_>, &mut causeway_node::Outbox) -> R + Send + 'static,
+        act: impl FnOnce(&mut Phone, &mut causeway_node::Ctx<'_>, &mut causeway_node::Outbox) -> R
+        + Send
+        + 'static,
     ) -> Result<R, Failure> {
-        self.handle.with("phone", act).map_err(|error| Failure::unreachable(format!("{}: {error}", self.name)))
+        self.handle
+            .with("phone", act)
+            .map_err(|error| Failure::unreachable(format!("{}: {error}", self.name)))
     }
 
     pub fn register(&self) -> Outcome {
@@ -103,7 +113,8 @@ impl Stage {
     /// If a port or a file cannot be opened.
     pub fn set(alice_says: &Arc<[u8]>, bob_says: &Arc<[u8]>, corrupt: bool) -> Result<Self, Failure> {
         let data = tempfile::Builder::new().prefix("causeway-demo-").tempdir();
-        let data = data.map_err(|error| Failure::unreachable(format!("no folder for the demo's state: {error}")))?;
+        let data =
+            data.map_err(|error| Failure::unreachable(format!("no folder for the demo's state: {error}")))?;
         let (sip, beside, tunnel) = (free_port()?, free_port()?, free_port()?);
         let server = roles::certificate(None, None, data.path())?;
         let pin = server.pin();
@@ -191,7 +202,8 @@ fn add_subscriber(data: &Path, name: &str) -> Result<String, Failure> {
 fn free_port() -> Result<SocketAddr, Failure> {
     for _ in 0..100 {
         let listener = TcpListener::bind((LOOPBACK, 0)).and_then(|listener| listener.local_addr());
-        let address = listener.map_err(|error| Failure::unreachable(format!("no free port on loopback: {error}")))?;
+        let address =
+            listener.map_err(|error| Failure::unreachable(format!("no free port on loopback: {error}")))?;
         if UdpSocket::bind(address).is_ok() {
             return Ok(address);
         }

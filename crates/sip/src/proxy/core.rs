@@ -1,7 +1,9 @@
 //! The machinery of a stateful proxy.
 
 use super::context::{Branch as Copy, BranchState, Context};
-use crate::transaction::{self as tx, Branch, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing, Transport};
+use crate::transaction::{
+    self as tx, Branch, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing, Transport,
+};
 use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
 use causeway_node::{Ctx, Flow, Time, Timers};
 use std::collections::{HashMap, VecDeque};
@@ -96,6 +98,11 @@ impl Core {
     /// Whether nothing is under way.
     pub fn is_empty(&self) -> bool {
         self.contexts.is_empty()
+    }
+
+    /// Whether every request has had its final response: what is left only waits for retransmissions.
+    pub fn is_settled(&self) -> bool {
+        self.contexts.values().all(|context| context.answered)
     }
 
     /// The request of a context, as it was received.
@@ -229,8 +236,7 @@ impl Core {
     ) {
         let Some(context) = self.contexts.get(&id) else { return };
         let tag = format!("cw{:08x}", ctx.rng.next_u32());
-        let mut response =
-            response_to(context.request.msg(), status, reason, Some(tag.as_bytes()));
+        let mut response = response_to(context.request.msg(), status, reason, Some(tag.as_bytes()));
         for (name, value) in headers {
             response = response.header(name, value);
         }

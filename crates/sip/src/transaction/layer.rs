@@ -219,7 +219,14 @@ impl Layer {
 
     /// Answers a server transaction. Says whether the response was sent: not if the transaction has ended
     /// or already has a final response; but a further 2xx to an INVITE always goes (RFC 6026 §7.1).
-    pub fn respond(&mut self, now: Time, id: ServerId, response: &[u8], status: u16, sink: &mut impl Sink) -> bool {
+    pub fn respond(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        response: &[u8],
+        status: u16,
+        sink: &mut impl Sink,
+    ) -> bool {
         let Some(entry) = self.servers.get_mut(&id) else { return false };
         let again = entry.state == Server::Accepted && (200..300).contains(&status);
         if !entry.state.open() && !again {
@@ -294,9 +301,10 @@ impl Layer {
         }
         if let Some(id) = known {
             if let Some(entry) = self.servers.get(&id)
-                && entry.state.request().resend {
-                    sink.send(&entry.hop, &entry.last);
-                }
+                && entry.state.request().resend
+            {
+                sink.send(&entry.hop, &entry.last);
+            }
             return;
         }
         if self.servers.len() >= Self::LIMIT {
@@ -314,13 +322,7 @@ impl Layer {
         }
     }
 
-    fn receive_ack(
-        &mut self,
-        now: Time,
-        from: Hop,
-        message: Message,
-        invite: Option<ServerId>,
-    ) {
+    fn receive_ack(&mut self, now: Time, from: Hop, message: Message, invite: Option<ServerId>) {
         let Some(id) = invite else {
             let (message, _) = super::response_path::stamp(message, from);
             return self.events.push_back(Event::Ack { message, from });
@@ -363,9 +365,10 @@ impl Layer {
         entry.state = state;
         let cancel_now = entry.cancel_wanted && state == Client::InviteProceeding;
         if step.ack
-            && let Some(ack) = crate::ack_for(entry.request.msg(), msg) {
-                sink.send(&entry.hop, &ack);
-            }
+            && let Some(ack) = crate::ack_for(entry.request.msg(), msg)
+        {
+            sink.send(&entry.hop, &ack);
+        }
         if step.pass {
             self.events.push_back(Event::Response { id, message });
         }

@@ -177,9 +177,9 @@ impl Client {
             // In InviteProceeding timer B runs only after a CANCEL (§9.1).
             (Self::Calling { .. } | Self::InviteProceeding, Timer::B)
             | (Self::Trying { .. } | Self::Proceeding, Timer::F) => (self, step.timed_out()),
-            (Self::InviteCompleted, Timer::D)
-            | (Self::Accepted, Timer::M)
-            | (Self::Completed, Timer::K) => (self, step.end()),
+            (Self::InviteCompleted, Timer::D) | (Self::Accepted, Timer::M) | (Self::Completed, Timer::K) => {
+                (self, step.end())
+            }
             _ => (self, step),
         }
     }

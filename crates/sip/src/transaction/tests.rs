@@ -259,7 +259,10 @@ fn g_and_h_repeat_a_final_until_the_ack() {
     let id = request_id(&bench.hear(&invite, UDP));
     bench.respond(id, &invite, 486);
     bench.run_until(60_000);
-    assert_eq!(bench.times("486"), [0, 500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
+    assert_eq!(
+        bench.times("486"),
+        [0, 500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]
+    );
     assert_eq!(bench.heard("unacknowledged"), [32_000]);
     bench.assert_empty();
 }

@@ -274,7 +274,15 @@ impl UserAgent {
         format!("<sip:{}@{}{transport}>", self.config.user(), self.config.local)
     }
 
-    pub(super) fn reply(&mut self, ctx: &Ctx<'_>, id: ServerId, msg: Msg<'_>, status: u16, tag: &[u8], out: &mut Outbox) {
+    pub(super) fn reply(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: ServerId,
+        msg: Msg<'_>,
+        status: u16,
+        tag: &[u8],
+        out: &mut Outbox,
+    ) {
         let mut response = response_to(msg, status, None, Some(tag));
         if status == 405 {
             response = response.header("Allow", ALLOW);

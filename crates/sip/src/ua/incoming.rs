@@ -10,7 +10,9 @@ use causeway_node::{Ctx, Outbox};
 impl UserAgent {
     /// Tells the caller that it rings.
     pub fn ring(&mut self, ctx: &mut Ctx<'_>, id: CallId, out: &mut Outbox) {
-        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else { return };
+        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else {
+            return;
+        };
         let (server, invite, tag) = (*server, invite.clone(), tag.clone());
         let ringing = response_to(invite.msg(), 180, None, Some(&tag))
             .record_routes()
@@ -21,7 +23,9 @@ impl UserAgent {
 
     /// Answers a call with this session description.
     pub fn answer(&mut self, ctx: &mut Ctx<'_>, id: CallId, answer: Vec<u8>, out: &mut Outbox) {
-        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else { return };
+        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else {
+            return;
+        };
         let (server, invite, tag) = (*server, invite.clone(), tag.clone());
         let Some(dialog) = Dialog::of_callee(invite.msg(), &tag) else {
             return self.reject(ctx, id, 400, out);
@@ -39,7 +43,9 @@ impl UserAgent {
 
     /// Refuses a call.
     pub fn reject(&mut self, ctx: &mut Ctx<'_>, id: CallId, status: u16, out: &mut Outbox) {
-        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else { return };
+        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else {
+            return;
+        };
         let (server, invite, tag) = (*server, invite.clone(), tag.clone());
         self.reply(ctx, server, invite.msg(), status, &tag, out);
         self.ringing.remove(&server);
@@ -195,7 +201,9 @@ impl UserAgent {
     fn repeat_answer(&mut self, ctx: &mut Ctx<'_>, id: CallId, out: &mut Outbox) {
         let t2 = self.config.timing.t2;
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let State::Answered { server, dialog, ok, again, interval, give_up, .. } = &mut call.state else { return };
+        let State::Answered { server, dialog, ok, again, interval, give_up, .. } = &mut call.state else {
+            return;
+        };
         if *give_up <= ctx.now {
             let bye = dialog.request(Method::Bye);
             return self.leave(ctx, id, bye, out);

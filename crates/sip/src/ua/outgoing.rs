@@ -152,7 +152,8 @@ impl UserAgent {
     /// Repeats the INVITE with credentials: same Call-ID, tag and To, next CSeq (§22.2).
     fn challenged(&mut self, ctx: &mut Ctx<'_>, id: CallId, response: &Message, out: &mut Outbox) {
         let status = response.msg().status().unwrap_or(401);
-        let Some(Call { state: State::Calling { invite, cancelled, challenged, .. }, offer }) = self.calls.get(&id)
+        let Some(Call { state: State::Calling { invite, cancelled, challenged, .. }, offer }) =
+            self.calls.get(&id)
         else {
             return;
         };

@@ -113,7 +113,9 @@ impl UserAgent {
         let msg = response.msg();
         let contact = self.contact();
         let own = msg.contacts().flatten().find_map(|contact_of| match contact_of {
-            crate::Contact::Addr(addr) if contact.as_bytes()[1..contact.len() - 1] == *addr.uri => addr.expires(),
+            crate::Contact::Addr(addr) if contact.as_bytes()[1..contact.len() - 1] == *addr.uri => {
+                addr.expires()
+            }
             _ => None,
         });
         let granted = own.or(msg.expires()).unwrap_or(self.config.expires.as_secs() as u32).max(1);

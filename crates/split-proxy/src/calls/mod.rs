@@ -137,10 +137,11 @@ impl Calls {
         {
             self.add_key(asked.leg, tag);
         }
+        // A response cannot be refused: one whose description cannot be read goes on without it.
         let body =
             self.pass(asked.leg, far_tag, passing, !asked.from_phone, links, out).unwrap_or_else(|_| {
                 self.refused += 1;
-                None
+                Some(Vec::new())
             });
         let method = msg.cseq().map(|cseq| cseq.method);
         if status >= 200 {

@@ -3,8 +3,10 @@
 
 mod admission;
 mod config;
+mod contacts;
 mod loops;
 mod owners;
+mod responses;
 mod routing;
 mod status;
 mod tokens;
@@ -13,6 +15,7 @@ pub use config::{Cidr, CidrError, ContactConfig, Limits, Mode};
 pub use tokens::SPACE;
 
 use crate::half::{Half, TUNNEL_FLOW, from_tunnel, refusal};
+use crate::links::Link;
 use admission::Gauge;
 use causeway_node::{Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire};
 use causeway_sip::proxy::Event;
@@ -236,14 +239,11 @@ impl ContactPoint {
         }
     }
 
-    /// Ends the tunnels, once no call is left on them.
+    /// Ends the tunnels, each once no call is left on it.
     fn drain(&mut self, out: &mut Outbox) {
-        if !std::mem::replace(&mut self.draining, true) {
-            out.close(LISTENER);
-        }
-        let idle: Vec<usize> =
-            self.half.links.iter().filter(|(_, l)| l.calls == 0).map(|(id, _)| id).collect();
-        for id in idle {
+        let idle = |link: &Link| link.calls == 0 && link.tunnel.is_up();
+        let idle = self.half.links.iter().filter(|(_, link)| idle(link));
+        for id in idle.map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some(link) = self.half.links.get_mut(id) {
                 link.tunnel.goodbye(GoodbyeReason::ShuttingDown, "the contact point stops");
                 out.wake(link.flow);
@@ -252,8 +252,8 @@ impl ContactPoint {
     }
 }
 
-impl Node for ContactPoint {
-    fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
+impl ContactPoint {
+    fn take(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         if self.half.input(ctx, &input, out) {
             if !self.half.arrived.is_empty() || matches!(input, Input::Closed { .. }) {
                 self.receive(ctx, out);
@@ -270,8 +270,20 @@ impl Node for ContactPoint {
             Input::Opened { flow, listener: Some(LISTENER), peer, .. } => self.accept(ctx, flow, peer, out),
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
             Input::Timeout => self.timeout(ctx, out),
-            Input::Drain => self.drain(out),
+            Input::Drain if !self.draining => {
+                self.draining = true;
+                out.close(LISTENER);
+            }
             _ => {}
+        }
+    }
+}
+
+impl Node for ContactPoint {
+    fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
+        self.take(ctx, input, out);
+        if self.draining {
+            self.drain(out);
         }
     }
 
@@ -292,6 +304,6 @@ impl Node for ContactPoint {
     }
 
     fn drained(&self) -> bool {
-        self.half.calls.len() == 0 && self.half.core.is_empty()
+        self.half.calls.len() == 0 && self.half.core.is_settled()
     }
 }

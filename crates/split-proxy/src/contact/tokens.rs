@@ -154,6 +154,22 @@ impl Tokens {
         }
     }
 
+    /// Makes room for one more token of an owner that may have `most`: the oldest that is not bound to any
+    /// registration goes. Says whether there is room.
+    pub(super) fn make_room(&mut self, owner: usize, most: usize, out: &mut Outbox) -> bool {
+        let Some(names) = self.by_owner.get_mut(&owner).filter(|names| names.len() >= most) else {
+            return true;
+        };
+        let unbound = |name: &Bytes| self.by_name.get(name).is_none_or(|token| token.bindings.is_empty());
+        let Some(at) = names.iter().position(unbound) else { return false };
+        let name = names.remove(at);
+        if let Some(token) = self.by_name.remove(&name) {
+            self.by_contact.remove(&(owner, token.contact));
+            out.persist(Record { space: SPACE, key: name.into(), value: None });
+        }
+        true
+    }
+
     /// Whether a contact has a token already.
     pub(super) fn has(&self, owner: usize, contact: &[u8]) -> bool {
         self.by_contact.contains_key(&(owner, contact.into()))
@@ -248,6 +264,18 @@ mod tests {
         tokens.sweep(ctx.unix_ms + KEEP_MS, &mut out);
         assert!(tokens.get(&name).is_none());
         assert!(records(&mut out).iter().any(|r| r.key == *name && r.value.is_none()));
+    }
+
+    #[test]
+    fn the_oldest_unbound_token_gives_way() {
+        let mut rng = CountingRng::default();
+        let mut ctx = Ctx { now: Time::ZERO, unix_ms: 1, rng: &mut rng };
+        let (mut tokens, mut out) = (Tokens::default(), Outbox::default());
+        let [a, b] = [&b"sip:a@x"[..], b"sip:b@x"].map(|c| tokens.of(&mut ctx, 0, None, c, &mut out).0);
+        tokens.bind(0, None, b"sip:a@y", &[(a.clone(), 9)], &mut out);
+        assert!(tokens.make_room(0, 2, &mut out));
+        assert!(tokens.get(&a).is_some() && tokens.get(&b).is_none());
+        assert!(!tokens.make_room(0, 1, &mut out), "what is registered stays");
     }
 
     #[test]

@@ -56,8 +56,7 @@ impl Pool {
 
     /// Binds ports until enough are ready.
     pub(crate) fn refill(&mut self, out: &mut Outbox) {
-        while self.ready.len() + self.opening.len() < self.config.ahead && self.failures <= PATIENCE
-        {
+        while self.ready.len() + self.opening.len() < self.config.ahead && self.failures <= PATIENCE {
             let Some(pair) = self.open_pair(out) else { break };
             self.opening.push_back(pair);
         }

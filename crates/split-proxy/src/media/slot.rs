@@ -40,7 +40,7 @@ pub(crate) struct Joined {
     /// What was negotiated last.
     negotiated: Option<SocketAddr>,
     /// What was negotiated with each party, by its number in the leg.
-    remotes: Vec<(u32, SocketAddr)>,
+    remotes: Vec<Remote>,
     /// The address that the party's signalling came from, where media may come from as well.
     near: Option<IpAddr>,
     pub from_net: Receipt,
@@ -50,6 +50,15 @@ pub(crate) struct Joined {
     /// Packets from the tunnel while nobody was to get them.
     pub homeless: u64,
     pub last: Time,
+}
+
+/// A party's address, and whether it wants to be sent to: one that holds does not, but may go on sending, music
+/// for instance.
+#[derive(Debug)]
+struct Remote {
+    party: u32,
+    address: SocketAddr,
+    held: bool,
 }
 
 impl Joined {
@@ -75,20 +84,26 @@ impl Joined {
     /// The same again changes nothing.
     pub(crate) fn negotiate(&mut self, party: u32, address: Option<SocketAddr>, near: Option<IpAddr>) {
         self.near = near;
-        self.remotes.retain(|(known, _)| *known != party);
-        if let Some(address) = address {
-            if self.remotes.len() == MAX_REMOTES {
-                self.remotes.remove(0);
+        match address {
+            None => {
+                self.remotes.iter_mut().filter(|r| r.party == party).for_each(|remote| remote.held = true);
             }
-            self.remotes.push((party, address));
+            Some(address) => {
+                self.remotes.retain(|remote| remote.party != party);
+                if self.remotes.len() == MAX_REMOTES {
+                    self.remotes.remove(0);
+                }
+                self.remotes.push(Remote { party, address, held: false });
+            }
         }
         self.aim(address);
     }
 
     /// One of several parties has answered for good: packets go to it from now on.
     pub(crate) fn choose(&mut self, party: u32) {
-        if let Some((_, address)) = self.remotes.iter().find(|(known, _)| *known == party).copied() {
-            self.aim(Some(address));
+        if let Some(remote) = self.remotes.iter().find(|remote| remote.party == party) {
+            let address = (!remote.held).then_some(remote.address);
+            self.aim(address);
         }
     }
 
@@ -112,7 +127,7 @@ impl Joined {
 
     #[cold]
     fn admits_slowly(&mut self, from: SocketAddr) -> bool {
-        if self.remotes.iter().any(|(_, address)| *address == from) {
+        if self.remotes.iter().any(|remote| remote.address == from) {
             if self.negotiated == Some(from) {
                 self.target = Some(from);
                 self.latched = true;
@@ -182,7 +197,8 @@ mod tests {
         assert!(slot.admits(at("192.0.2.1:4000")));
         slot.negotiate(0, None, None);
         assert_eq!(slot.target, None);
-        assert!(!slot.admits(at("192.0.2.1:4000")));
+        assert!(slot.admits(at("192.0.2.1:4000")), "music on hold comes from where speech came from");
+        assert_eq!(slot.target, None);
     }
 
     #[test]
