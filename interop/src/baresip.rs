@@ -20,6 +20,8 @@ pub struct Account<'a> {
     pub proxy: &'a str,
     /// `udp` or `tcp`.
     pub transport: &'a str,
+    /// Whether it registers.
+    pub registers: bool,
     /// Whether it picks up by itself.
     pub picks_up: bool,
     /// The WAV file that it speaks.
@@ -31,7 +33,7 @@ pub struct Account<'a> {
 impl<'a> Account<'a> {
     /// A phone that picks up, speaks SIP over UDP from port 5060, and has the password `secret`.
     pub fn new(user: &'a str, proxy: &'a str, says: &'a Path) -> Self {
-        Self { user, password: "secret", proxy, transport: "udp", picks_up: true, says, port: 5060 }
+        Self { user, password: "secret", proxy, transport: "udp", registers: true, picks_up: true, says, port: 5060 }
     }
 }
 
@@ -49,7 +51,7 @@ impl Baresip {
     /// If it does not.
     pub fn registered(lab: &Lab, dir: &Path, host: Host, account: &Account<'_>) -> Result<Self> {
         let phone = Self::start(lab, dir, host, account)?;
-        phone.process.wait("registered successfully", phone.beginning(), PATIENCE)?;
+        phone.process.wait("registered successfully", Mark::default(), PATIENCE)?;
         Ok(phone)
     }
 
@@ -68,10 +70,6 @@ impl Baresip {
         let process = Process::start(lab, host, dir, &name, "baresip", &["-f", &home.to_string_lossy()])?;
         process.wait("baresip is ready", Mark::default(), PATIENCE)?;
         Ok(Self { process, user: account.user.to_owned(), recordings })
-    }
-
-    fn beginning(&self) -> Mark {
-        Mark::default()
     }
 
     /// Its address of record.
@@ -97,7 +95,15 @@ impl Baresip {
         self.process.has(what, mark)
     }
 
-    /// Types a command of its menu, such as `hold`.
+    /// Presses a key, such as `x` for hold and `X` for resume.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn key(&mut self, key: &str) -> Result<()> {
+        self.process.type_text(key)
+    }
+
+    /// Types a command of its menu, such as `hangup`.
     ///
     /// # Errors
     /// If it has ended.
@@ -189,10 +195,11 @@ pub fn version() -> Option<String> {
 
 fn account_line(account: &Account<'_>) -> String {
     let Account { user, password, proxy, transport, .. } = account;
+    let interval = if account.registers { 600 } else { 0 };
     let answer = if account.picks_up { "auto" } else { "manual" };
     format!(
         "<sip:{user}@{DOMAIN};transport={transport}>;auth_pass={password};\
-         outbound=\"sip:{proxy};transport={transport}\";regint=60;answermode={answer};audio_codecs=pcmu\n"
+         outbound=\"sip:{proxy};transport={transport}\";regint={interval};answermode={answer};audio_codecs=pcmu\n"
     )
 }
 

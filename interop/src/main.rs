@@ -11,6 +11,7 @@ mod cases;
 mod causeway;
 mod kamailio;
 mod lab;
+mod linphone;
 mod process;
 mod scene;
 
@@ -147,10 +148,11 @@ fn list() {
 fn versions(binary: &Binary) -> String {
     let unknown = || "unknown".to_owned();
     format!(
-        "{}, Kamailio {}, baresip {}",
+        "{}, Kamailio {}, baresip {}, linphonec {}",
         binary.version().unwrap_or_else(unknown),
         kamailio::version().unwrap_or_else(unknown),
         baresip::version().unwrap_or_else(unknown),
+        linphone::version().unwrap_or_else(unknown),
     )
 }
 

@@ -122,11 +122,19 @@ impl Process {
     /// # Errors
     /// If the program does not read any more.
     pub fn type_line(&mut self, line: &str) -> Result<()> {
+        self.type_text(&format!("{line}\n"))
+    }
+
+    /// Types something without ending the line.
+    ///
+    /// # Errors
+    /// If the program does not read any more.
+    pub fn type_text(&mut self, text: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("its input is closed")?;
         stdin
-            .write_all(format!("{line}\n").as_bytes())
+            .write_all(text.as_bytes())
             .and_then(|()| stdin.flush())
-            .with_context(|| format!("typing `{line}` to {}", self.name))
+            .with_context(|| format!("typing `{}` to {}", text.trim_end(), self.name))
     }
 
     /// Its process id: `ip netns exec` becomes the program that it starts.

@@ -102,7 +102,15 @@ impl Bench<'_> {
             right.good * 100.0
         );
         ensure!(wrong.median < 0.6, "the control, another voice, correlates as well: {wrong}");
-        Ok(format!("{} heard: {right} (control {:.2})", speaker.user(), wrong.median))
+        Ok(format!("{} heard {right} (control {:.2})", speaker.user(), wrong.median))
+    }
+
+    /// Whether both phones of a call have heard one another: the first speaks with Alice's voice.
+    ///
+    /// # Errors
+    /// If one has not.
+    pub fn both_understood(&self, alice: &Baresip, bob: &Baresip) -> Result<String> {
+        Ok(format!("{}; {}", self.understood(bob, Side::A)?, self.understood(alice, Side::B)?))
     }
 }
 
@@ -170,6 +178,17 @@ impl<'a> Scene<'a> {
     /// An agent.
     pub fn agent(&self, side: Side) -> &Causeway {
         &self.agents[side.index()]
+    }
+
+    /// The same, to be ended.
+    pub fn agent_mut(&mut self, side: Side) -> &mut Causeway {
+        &mut self.agents[side.index()]
+    }
+
+    /// The processes of both agents and the operator.
+    pub fn pids(&mut self) -> Vec<u32> {
+        let [a, b] = &mut self.agents;
+        [a, b, &mut self.operator].into_iter().map(|causeway| causeway.process().pid()).collect()
     }
 
     /// A registered phone behind the agent of its side.

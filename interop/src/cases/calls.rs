@@ -1,9 +1,11 @@
 //! Calls between stock phones behind NATs, through a Kamailio that knows nothing of us.
 
 use super::Outcome;
+use crate::baresip::{Account, Baresip};
 use crate::kamailio::PathSupport;
+use crate::lab::AGENT;
 use crate::scene::{Bench, Operator, Scene, Side, hang_up, talk};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// A plain Kamailio.
 const PLAIN: Operator = Operator::Kamailio(PathSupport::Off);
@@ -15,8 +17,7 @@ pub fn a_calls_b(bench: &Bench<'_>) -> Result<Outcome> {
     talk(&mut alice, &mut bob, 4)?;
     hang_up(&mut alice, &bob)?;
     scene.no_calls()?;
-    let (to_bob, to_alice) = (bench.understood(&bob, Side::A)?, bench.understood(&alice, Side::B)?);
-    Ok(Outcome::Passed(format!("{to_bob}; {to_alice}")))
+    Ok(Outcome::Passed(bench.both_understood(&alice, &bob)?))
 }
 
 /// The callee hangs up.
@@ -26,8 +27,7 @@ pub fn b_calls_a(bench: &Bench<'_>) -> Result<Outcome> {
     talk(&mut bob, &mut alice, 4)?;
     hang_up(&mut alice, &bob)?;
     scene.no_calls()?;
-    let (to_bob, to_alice) = (bench.understood(&bob, Side::A)?, bench.understood(&alice, Side::B)?);
-    Ok(Outcome::Passed(format!("{to_bob}; {to_alice}")))
+    Ok(Outcome::Passed(bench.both_understood(&alice, &bob)?))
 }
 
 /// The caller hangs up while it rings.
@@ -44,6 +44,25 @@ pub fn cancel(bench: &Bench<'_>) -> Result<Outcome> {
     ensure!(!bob.has("Call established", rings), "the callee has a call that was cancelled");
     scene.no_calls()?;
     Ok(Outcome::Passed("the callee has stopped ringing".to_owned()))
+}
+
+/// A phone that has not registered calls: the contact point lets nothing through.
+pub fn unregistered(bench: &Bench<'_>) -> Result<Outcome> {
+    let scene = Scene::new(bench, PLAIN)?;
+    let bob = scene.phone(Side::B)?;
+    let says = bench.voice(Side::A)?;
+    let proxy = format!("{AGENT}:5060");
+    let account = Account { registers: false, ..Account::new("alice", &proxy, &says) };
+    let mut alice = Baresip::start(bench.lab, bench.dir, Side::A.phone(), &account)?;
+    let (dialled, rings) = (alice.dial(&bob.uri())?, bob.mark());
+    let closed = alice.wait("session closed", dialled)?;
+    ensure!(closed.contains("403"), "the caller was told `{closed}` instead of 403");
+    let kamailio = scene.kamailio.as_ref().context("no Kamailio")?;
+    ensure!(kamailio.logged("lab: REGISTER"), "the control is missing: Kamailio logs requests");
+    ensure!(!kamailio.logged("lab: INVITE") && !bob.has("call", rings), "the INVITE has come through");
+    let denied = scene.operator.status("contact")?["denied"].clone();
+    ensure!(denied.as_u64().is_some_and(|denied| denied >= 1), "the contact point has counted {denied}");
+    Ok(Outcome::Passed(closed.rsplit("session closed: ").next().unwrap_or_default().to_owned()))
 }
 
 /// The callee refuses.

@@ -19,8 +19,7 @@ pub fn direct_inside(bench: &Bench<'_>) -> Result<Outcome> {
     let (mut alice, mut bob) = (phone(Side::A, Host::InsideA)?, phone(Side::B, Host::InsideB)?);
     talk(&mut alice, &mut bob, 4)?;
     hang_up(&mut alice, &bob)?;
-    let (to_bob, to_alice) = (bench.understood(&bob, Side::A)?, bench.understood(&alice, Side::B)?);
-    Ok(Outcome::Passed(format!("{to_bob}; {to_alice}")))
+    Ok(Outcome::Passed(bench.both_understood(&alice, &bob)?))
 }
 
 /// The same phones at the customers', with the server on a public address.

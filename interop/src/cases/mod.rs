@@ -4,6 +4,7 @@ mod calls;
 mod control;
 mod network;
 mod operators;
+mod peers;
 
 use crate::scene::Bench;
 use anyhow::Result;
@@ -102,5 +103,75 @@ pub const ALL: &[Case] = &[
         expected: "causeway up in Kamailio's place: digest, calls both ways are heard; a wrong password fails",
         quick: true,
         run: operators::up,
+    },
+    Case {
+        name: "unregistered",
+        peers: "baresip, Kamailio",
+        expected: "a phone that has not registered calls: 403, and Kamailio sees nothing",
+        quick: true,
+        run: calls::unregistered,
+    },
+    Case {
+        name: "tcp-phones",
+        peers: "baresip over TCP, Kamailio",
+        expected: "both phones reach their agents over TCP, calls both ways are heard",
+        quick: false,
+        run: peers::tcp_phones,
+    },
+    Case {
+        name: "hold",
+        peers: "baresip, Kamailio",
+        expected: "hold is silent, resume is heard (two re-INVITEs)",
+        quick: false,
+        run: peers::hold,
+    },
+    Case {
+        name: "beside",
+        peers: "baresip, Kamailio",
+        expected: "agents on the phones' hosts, on 127.0.0.1: a call is heard, no other socket",
+        quick: false,
+        run: peers::beside,
+    },
+    Case {
+        name: "to-inside",
+        peers: "baresip, Kamailio",
+        expected: "the other phone stands in the operator's network: calls both ways are heard",
+        quick: false,
+        run: peers::to_inside,
+    },
+    Case {
+        name: "same-lan",
+        peers: "baresip, Kamailio",
+        expected: "two phones behind one agent call one another and are heard",
+        quick: false,
+        run: peers::same_lan,
+    },
+    Case {
+        name: "two-calls",
+        peers: "baresip, Kamailio, conntrack",
+        expected: "two calls at once through the same agents: each is heard, one entry per NAT",
+        quick: false,
+        run: network::two_calls,
+    },
+    Case {
+        name: "linphone",
+        peers: "linphonec, baresip, Kamailio",
+        expected: "linphonec in one phone's place calls and is called, both are heard",
+        quick: true,
+        run: peers::linphone,
+    },
+    Case {
+        name: "life-cycle",
+        peers: "Kamailio, conntrack",
+        expected: "tunnels come with their agents and go with them, at SIGTERM, at once",
+        quick: false,
+        run: network::life_cycle,
+    },
+    Case {
+        name: "silence",
+        peers: "baresip, Kamailio, conntrack",
+        expected: "NATs forget after 20 s: after 30 s of silence a call still comes in; control",
+        quick: false,
+        run: network::silence,
     },
 ];

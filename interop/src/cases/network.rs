@@ -1,11 +1,13 @@
 //! What the customers' networks see of it.
 
 use super::Outcome;
+use crate::baresip::{Account, Baresip};
 use crate::kamailio::PathSupport;
 use crate::lab::{self, AGENT, Host, TUNNEL};
-use crate::process::{PATIENCE, until};
+use crate::process::{PATIENCE, signal, until};
 use crate::scene::{Bench, Operator, Scene, Side, hang_up, talk};
 use anyhow::{Result, ensure};
+use std::time::Duration;
 
 /// The NATs, from the first customer's to the second's.
 const NATS: [Host; 3] = [Host::NatA, Host::Carrier, Host::NatB];
@@ -25,6 +27,13 @@ pub fn one_mapping(bench: &Bench<'_>) -> Result<Outcome> {
         ensure!(lab::refused_packets(bench.lab, Host::NatA)? > before, "the firewall saw no datagram");
         Ok(())
     })?;
+    one_entry_each(bench)?;
+    hang_up(&mut alice, &bob)?;
+    Ok(Outcome::Passed("1 entry in each of 3 NATs".to_owned()))
+}
+
+/// Each NAT holds one entry: an established connection to port 443.
+fn one_entry_each(bench: &Bench<'_>) -> Result<()> {
     for nat in NATS {
         let entries = lab::conntrack(bench.lab, nat)?;
         let ours = |entry: &&String| {
@@ -38,8 +47,95 @@ pub fn one_mapping(bench: &Bench<'_>) -> Result<Outcome> {
             entries.join("\n")
         );
     }
+    Ok(())
+}
+
+/// Four phones behind two agents, two calls at once, still one entry per NAT; nobody hears the other call.
+pub fn two_calls(bench: &Bench<'_>) -> Result<Outcome> {
+    for nat in NATS {
+        lab::conntrack_flush(bench.lab, nat)?;
+    }
+    let scene = Scene::new(bench, Operator::Kamailio(PathSupport::Off))?;
+    let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
+    // The voices are crossed, so that a packet in the wrong call would be heard as such.
+    let (carol_says, dave_says, proxy) = (bench.voice(Side::B)?, bench.voice(Side::A)?, format!("{AGENT}:5060"));
+    let second = |user, says, host| {
+        let account = Account { port: 5080, ..Account::new(user, &proxy, says) };
+        Baresip::registered(bench.lab, bench.dir, host, &account)
+    };
+    let mut carol = second("carol", &carol_says, Host::PhoneA)?;
+    let mut dave = second("dave", &dave_says, Host::PhoneB)?;
+    talk(&mut alice, &mut bob, 1)?;
+    talk(&mut dave, &mut carol, 3)?;
+    one_entry_each(bench)?;
+    hang_up(&mut carol, &dave)?;
     hang_up(&mut alice, &bob)?;
-    Ok(Outcome::Passed("1 entry in each of 3 NATs".to_owned()))
+    scene.no_calls()?;
+    let (first, second) = (bench.both_understood(&alice, &bob)?, bench.both_understood(&dave, &carol)?);
+    Ok(Outcome::Passed(format!("{first}; {second}; 1 entry in each of 3 NATs")))
+}
+
+/// Nothing is said for longer than the NATs remember a connection; then a call comes in.
+pub fn silence(bench: &Bench<'_>) -> Result<Outcome> {
+    const MEMORY: &str = "net.netfilter.nf_conntrack_tcp_timeout_established";
+    let short = |seconds: u32| {
+        NATS.iter().try_for_each(|&nat| {
+            bench.lab.output(nat, "sysctl", &["-q", "-w", &format!("{MEMORY}={seconds}")]).map(drop)
+        })
+    };
+    for nat in NATS {
+        lab::conntrack_flush(bench.lab, nat)?;
+    }
+    short(20)?;
+    let result = silent(bench);
+    short(432_000)?;
+    result
+}
+
+fn silent(bench: &Bench<'_>) -> Result<Outcome> {
+    let silence = Duration::from_secs(30);
+    let mut scene = Scene::new(bench, Operator::Kamailio(PathSupport::Off))?;
+    let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
+    std::thread::sleep(silence);
+    one_entry_each(bench)?;
+    talk(&mut bob, &mut alice, 3)?;
+    hang_up(&mut bob, &alice)?;
+    let heard = bench.both_understood(&alice, &bob)?;
+    // The control: when neither half keeps the connection alive, the same silence loses the entries.
+    let mut stopped = scene.pids();
+    stopped.iter().for_each(|pid| signal(*pid, "-STOP"));
+    std::thread::sleep(silence);
+    let entries = NATS.iter().map(|&nat| lab::conntrack(bench.lab, nat)).collect::<Result<Vec<_>>>();
+    stopped.drain(..).for_each(|pid| signal(pid, "-CONT"));
+    let left: usize = entries?.iter().map(Vec::len).sum();
+    ensure!(left == 0, "the control: {left} entries have outlived a silence without keep-alive");
+    Ok(Outcome::Passed(format!("{heard}; control: without keep-alive the entries were lost")))
+}
+
+/// The tunnel comes with the agent and goes with it.
+pub fn life_cycle(bench: &Bench<'_>) -> Result<Outcome> {
+    for nat in NATS {
+        lab::conntrack_flush(bench.lab, nat)?;
+    }
+    let mut scene = Scene::new(bench, Operator::Kamailio(PathSupport::Off))?;
+    let tunnels = |scene: &Scene<'_>| -> Result<usize> {
+        Ok(scene.operator.status("contact")?["tunnels"].as_array().map_or(0, Vec::len))
+    };
+    ensure!(tunnels(&scene)? == 2, "two agents run, and the contact point has {} tunnels", tunnels(&scene)?);
+    for (side, left) in [(Side::A, 1), (Side::B, 0)] {
+        let status = scene.agent_mut(side).process().terminate(PATIENCE)?;
+        ensure!(status.success(), "the agent {side:?} ended with {status}");
+        until(PATIENCE, || {
+            let now = tunnels(&scene)?;
+            ensure!(now == left, "{now} tunnels are left instead of {left}");
+            Ok(())
+        })?;
+    }
+    for nat in NATS {
+        let entries = lab::conntrack(bench.lab, nat)?;
+        ensure!(!entries.iter().any(|entry| entry.contains("ESTABLISHED")), "{} still holds {entries:?}", nat.name());
+    }
+    Ok(Outcome::Passed("2, 1, 0 tunnels; no connection left in any NAT".to_owned()))
 }
 
 /// One connection out, nothing that listens on any other address than the LAN's.

@@ -35,11 +35,10 @@ fn both_ways(bench: &Bench<'_>, scene: &Scene<'_>) -> Result<Outcome> {
     let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
     talk(&mut alice, &mut bob, 3)?;
     hang_up(&mut bob, &alice)?;
-    let (to_bob, to_alice) = (bench.understood(&bob, Side::A)?, bench.understood(&alice, Side::B)?);
+    let heard = bench.both_understood(&alice, &bob)?;
     talk(&mut bob, &mut alice, 3)?;
     hang_up(&mut bob, &alice)?;
-    bench.understood(&bob, Side::A)?;
-    bench.understood(&alice, Side::B)?;
+    bench.both_understood(&alice, &bob)?;
     scene.no_calls()?;
-    Ok(Outcome::Passed(format!("{to_bob}; {to_alice}")))
+    Ok(Outcome::Passed(heard))
 }

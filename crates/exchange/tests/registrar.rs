@@ -1,0 +1,257 @@
+//! The registrar and the gate of the exchange, spoken to by a scripted client over UDP.
+
+use causeway_exchange::{Config, Exchange, Keys, Location};
+use causeway_node::{Class, Credential, Credentials, Flow, Record};
+use causeway_sim::{NodeId, Peer, World};
+use causeway_sip::digest::{self, Algorithm, Ha1};
+use causeway_sip::{HeaderId, Message, Method, RequestBuilder};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const EXCHANGE: &str = "198.51.100.1:5060";
+const CONTACT: (&str, &str) = ("Contact", "<sip:alice@192.0.2.1:5060>");
+
+struct Bench {
+    world: World,
+    exchange: NodeId,
+    client: NodeId,
+    serial: u32,
+}
+
+/// alice and bob exist; each knows his or her name as the password.
+fn authority(credential: &Credential) -> Credentials {
+    let name = String::from_utf8(credential.username.clone()).unwrap();
+    if name != "alice" && name != "bob" {
+        return Credentials::Unknown;
+    }
+    let algorithm = Algorithm::of(&credential.algorithm).unwrap();
+    let ha1 = Ha1::new(algorithm, name.as_bytes(), &credential.realm, name.as_bytes());
+    match digest::prove(credential, &ha1) {
+        true => Credentials::Accepted(vec![format!("sip:{name}@example.com")]),
+        false => Credentials::Wrong,
+    }
+}
+
+fn config() -> Config {
+    Config::new("example.com", EXCHANGE.parse().unwrap())
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut world = World::new(7);
+        world.authority(authority);
+        let operator = world.host(&["198.51.100.1"]);
+        let node = Exchange::new(config(), None, [1; 32], Location::default());
+        let exchange = world.add(operator, "exchange", node);
+        let host = world.host(&["192.0.2.1"]);
+        let client = world.add(host, "client", Peer::new());
+        let local: SocketAddr = "192.0.2.1:5060".parse().unwrap();
+        world.with::<Peer, _>(client, |_, _, out| out.bind(Flow(0), local, Class::Signalling));
+        world.run_for(Duration::from_millis(100));
+        Self { world, exchange, client, serial: 0 }
+    }
+
+    fn request(&mut self, method: Method<'_>, uri: &str, who: &str) -> RequestBuilder {
+        self.serial += 1;
+        RequestBuilder::new(method, uri.as_bytes())
+            .header("Via", format!("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK{}", self.serial))
+            .max_forwards(70)
+            .header("From", format!("<sip:{who}@example.com>;tag=f"))
+            .header("Call-ID", "call")
+            .cseq(self.serial, method)
+    }
+
+    fn heard(&self) -> usize {
+        self.world.node::<Peer>(self.client).datagrams().len()
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        let to = EXCHANGE.parse().unwrap();
+        self.world.with::<Peer, _>(self.client, |_, _, out| out.datagram(Flow(0), to, bytes));
+    }
+
+    /// Sends a request and returns the last answer to it.
+    fn ask(&mut self, request: RequestBuilder) -> Message {
+        let bytes = request.finish();
+        self.send(&bytes);
+        self.world.run_for(Duration::from_millis(400));
+        let asked = Message::parse(bytes).unwrap();
+        let heard = self.world.node::<Peer>(self.client).datagrams();
+        let messages = heard.iter().rev().map(|bytes| Message::parse(*bytes).unwrap());
+        let mut answers = messages.filter(|message| message.msg().cseq() == asked.msg().cseq());
+        answers.next().unwrap_or_else(|| panic!("no answer to {asked:?}"))
+    }
+
+    fn register(&mut self, who: &str, headers: &[(&str, &str)]) -> RequestBuilder {
+        let mut request = self
+            .request(Method::Register, "sip:example.com", who)
+            .header("To", format!("<sip:{who}@example.com>"));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    /// Registers with credentials of `user`.
+    fn register_as(&mut self, user: &str, who: &str, headers: &[(&str, &str)]) -> Message {
+        let credentials = self.credentials(user, who);
+        let request = self.register(who, headers).header("Authorization", credentials);
+        self.ask(request)
+    }
+
+    /// Credentials for a REGISTER, by a fresh challenge.
+    fn credentials(&mut self, user: &str, who: &str) -> Vec<u8> {
+        let request = self.register(who, &[]);
+        let challenge = self.ask(request);
+        assert_eq!(challenge.msg().status(), Some(401));
+        answer(&challenge, user, Method::Register, b"sip:example.com")
+    }
+}
+
+fn answer(challenge: &Message, user: &str, method: Method<'_>, uri: &[u8]) -> Vec<u8> {
+    let header = match challenge.msg().status() {
+        Some(401) => HeaderId::WwwAuthenticate,
+        _ => HeaderId::ProxyAuthenticate,
+    };
+    let offered = digest::choose(challenge.msg().all(header)).unwrap();
+    digest::Session::new(&offered, user.as_bytes(), user.as_bytes()).answer(method, uri, b"c0ffee")
+}
+
+fn contacts(message: &Message) -> Vec<String> {
+    message.msg().values(HeaderId::Contact).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+}
+
+#[test]
+fn bindings_are_made_shown_and_removed() {
+    let mut bench = Bench::new();
+    let ok = bench.register_as("alice", "alice", &[CONTACT, ("Expires", "600")]);
+    assert_eq!(ok.msg().status(), Some(200));
+    assert_eq!(contacts(&ok), ["<sip:alice@192.0.2.1:5060>;expires=600"]);
+    let second = ("Contact", "<sip:alice@192.0.2.9>;q=0.5;expires=120");
+    assert_eq!(contacts(&bench.register_as("alice", "alice", &[second])).len(), 2);
+    let fetch = bench.register_as("alice", "alice", &[]);
+    assert_eq!(contacts(&fetch).len(), 2, "without a Contact it only asks");
+    let star = bench.register_as("alice", "alice", &[("Contact", "*")]);
+    assert_eq!(star.msg().status(), Some(400), "* needs Expires 0");
+    let star = bench.register_as("alice", "alice", &[("Contact", "*"), ("Expires", "0")]);
+    assert_eq!((star.msg().status(), contacts(&star).len()), (Some(200), 0));
+}
+
+#[test]
+fn a_short_registration_is_refused_and_a_long_one_cut() {
+    let mut bench = Bench::new();
+    let brief = bench.register_as("alice", "alice", &[CONTACT, ("Expires", "5")]);
+    assert_eq!((brief.msg().status(), brief.msg().number(HeaderId::MinExpires)), (Some(423), Some(60)));
+    let long = bench.register_as("alice", "alice", &[CONTACT, ("Expires", "999999")]);
+    assert_eq!(contacts(&long), ["<sip:alice@192.0.2.1:5060>;expires=7200"]);
+}
+
+#[test]
+fn nobody_registers_for_another() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.register_as("alice", "bob", &[CONTACT]).msg().status(), Some(403));
+    assert_eq!(bench.register_as("mallory", "alice", &[CONTACT]).msg().status(), Some(401));
+    assert_eq!(bench.world.node::<Exchange>(bench.exchange).location().count(), (0, 0));
+}
+
+#[test]
+fn credentials_are_good_once_and_not_for_ever() {
+    let mut bench = Bench::new();
+    let credentials = bench.credentials("alice", "alice");
+    let request = bench.register("alice", &[CONTACT]).header("Authorization", &credentials);
+    assert_eq!(bench.ask(request).msg().status(), Some(200));
+    let request = bench.register("alice", &[CONTACT]).header("Authorization", &credentials);
+    let replay = bench.ask(request);
+    assert_eq!(replay.msg().status(), Some(401));
+    let stale = replay.msg().header(HeaderId::WwwAuthenticate).unwrap();
+    assert!(String::from_utf8_lossy(stale).contains("stale=true"), "the password is not in doubt");
+    let late = answer(&replay, "alice", Method::Register, b"sip:example.com");
+    bench.world.run_for(Duration::from_secs(301));
+    let request = bench.register("alice", &[CONTACT]).header("Authorization", late);
+    assert_eq!(bench.ask(request).msg().status(), Some(401), "the nonce is too old");
+}
+
+#[test]
+fn a_late_register_does_not_undo_a_newer_one() {
+    let mut bench = Bench::new();
+    bench.register_as("alice", "alice", &[CONTACT]);
+    let credentials = bench.credentials("alice", "alice");
+    let old = RequestBuilder::new(Method::Register, b"sip:example.com")
+        .header("Via", "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKold")
+        .max_forwards(70)
+        .header("From", "<sip:alice@example.com>;tag=f")
+        .header("To", "<sip:alice@example.com>")
+        .header("Call-ID", "call")
+        .cseq(1, Method::Register)
+        .header("Contact", "<sip:alice@192.0.2.1:5060>;expires=0")
+        .header("Authorization", credentials);
+    assert_eq!(bench.ask(old).msg().status(), Some(500));
+    assert_eq!(bench.world.node::<Exchange>(bench.exchange).location().count(), (1, 1));
+}
+
+#[test]
+fn a_binding_is_on_disk_before_its_200_leaves() {
+    let mut bench = Bench::new();
+    bench.world.set_commit_delay(bench.exchange, Duration::from_secs(2));
+    let credentials = bench.credentials("alice", "alice");
+    let bytes = bench.register("alice", &[CONTACT]).header("Authorization", credentials).finish();
+    let before = bench.heard();
+    // Repeated while the record is being written, as a client over UDP does.
+    for _ in 0..3 {
+        bench.send(&bytes);
+        bench.world.run_for(Duration::from_millis(500));
+    }
+    assert_eq!(bench.heard(), before, "no promise yet");
+    bench.world.run_for(Duration::from_secs(1));
+    assert_eq!(bench.heard(), before + 1);
+}
+
+#[test]
+fn bindings_and_keys_survive_a_restart() {
+    let mut bench = Bench::new();
+    bench.register_as("alice", "alice", &[CONTACT]);
+    bench.world.run_for(Duration::from_secs(1));
+    let records = bench.world.records(bench.exchange);
+    let stored = |space: &str| {
+        let of_space = records.iter().filter(|record: &&Record| record.space == space);
+        of_space.map(|record| (record.key.clone(), record.value.clone().unwrap())).collect::<Vec<_>>()
+    };
+    let keys: [u8; 32] = stored(Keys::SPACE)[0].1.clone().try_into().unwrap();
+    assert_eq!(keys, [1; 32]);
+    bench.world.kill(bench.exchange);
+    let location = Location::restore(stored("binding"), 0);
+    bench.world.restart(bench.exchange, Exchange::new(config(), Some(keys), [9; 32], location));
+    bench.world.run_for(Duration::from_secs(1));
+    assert_eq!(contacts(&bench.register_as("alice", "alice", &[])).len(), 1);
+}
+
+#[test]
+fn an_invite_needs_credentials_and_its_own_from_and_strangers_are_not_relayed() {
+    let mut bench = Bench::new();
+    let uri = "sip:bob@example.com";
+    let request = bench.request(Method::Invite, uri, "alice").header("To", "<sip:bob@example.com>");
+    let challenge = bench.ask(request);
+    assert_eq!(challenge.msg().status(), Some(407));
+    let lie = answer(&challenge, "alice", Method::Invite, uri.as_bytes());
+    let request = bench
+        .request(Method::Invite, uri, "bob")
+        .header("To", "<sip:bob@example.com>")
+        .header("Proxy-Authorization", lie);
+    assert_eq!(bench.ask(request).msg().status(), Some(403), "alice is not bob");
+    let request = bench.request(Method::Bye, "sip:x@203.0.113.7", "alice").header("To", "<sip:x@y>;tag=t");
+    assert_eq!(bench.ask(request).msg().status(), Some(481), "no relay for requests of unknown dialogs");
+    let request = bench
+        .request(Method::Bye, "sip:x@203.0.113.7", "alice")
+        .header("Route", format!("<sip:{EXCHANGE};lr>, <sip:203.0.113.9;lr>"))
+        .header("To", "<sip:x@y>;tag=t");
+    assert_eq!(bench.ask(request).msg().status(), Some(403), "nor by a Route that it never gave");
+}
+
+#[test]
+fn options_are_answered_and_strange_schemes_refused() {
+    let mut bench = Bench::new();
+    let request = bench.request(Method::Options, "sip:example.com", "alice").header("To", "<sip:example.com>");
+    assert_eq!(bench.ask(request).msg().status(), Some(200));
+    let request = bench.request(Method::Options, "nobodyKnows:x", "alice").header("To", "<sip:example.com>");
+    assert_eq!(bench.ask(request).msg().status(), Some(416));
+}
