@@ -33,7 +33,16 @@ pub struct Account<'a> {
 impl<'a> Account<'a> {
     /// A phone that picks up, speaks SIP over UDP from port 5060, and has the password `secret`.
     pub fn new(user: &'a str, proxy: &'a str, says: &'a Path) -> Self {
-        Self { user, password: "secret", proxy, transport: "udp", registers: true, picks_up: true, says, port: 5060 }
+        Self {
+            user,
+            password: "secret",
+            proxy,
+            transport: "udp",
+            registers: true,
+            picks_up: true,
+            says,
+            port: 5060,
+        }
     }
 }
 

@@ -20,7 +20,14 @@ impl Linphone {
     ///
     /// # Errors
     /// If it does not.
-    pub fn registered(lab: &Lab, dir: &Path, host: Host, user: &str, proxy: &str, says: &Path) -> Result<Self> {
+    pub fn registered(
+        lab: &Lab,
+        dir: &Path,
+        host: Host,
+        user: &str,
+        proxy: &str,
+        says: &Path,
+    ) -> Result<Self> {
         let home = dir.join(user);
         // It does not make the folder of its database itself.
         fs::create_dir_all(home.join(".local/share/linphone"))?;
@@ -99,7 +106,7 @@ default_proxy=0
 [rtp]
 audio_rtp_port=7078
 [proxy_0]
-reg_proxy=<sip:{DOMAIN};transport=udp>
+reg_proxy=<sip:{proxy};transport=udp>
 reg_route=<sip:{proxy};transport=udp;lr>
 reg_identity=sip:{user}@{DOMAIN}
 reg_expires=600

@@ -250,7 +250,8 @@ fn an_invite_needs_credentials_and_its_own_from_and_strangers_are_not_relayed() 
 #[test]
 fn options_are_answered_and_strange_schemes_refused() {
     let mut bench = Bench::new();
-    let request = bench.request(Method::Options, "sip:example.com", "alice").header("To", "<sip:example.com>");
+    let request =
+        bench.request(Method::Options, "sip:example.com", "alice").header("To", "<sip:example.com>");
     assert_eq!(bench.ask(request).msg().status(), Some(200));
     let request = bench.request(Method::Options, "nobodyKnows:x", "alice").header("To", "<sip:example.com>");
     assert_eq!(bench.ask(request).msg().status(), Some(416));

@@ -58,7 +58,8 @@ pub fn two_calls(bench: &Bench<'_>) -> Result<Outcome> {
     let scene = Scene::new(bench, Operator::Kamailio(PathSupport::Off))?;
     let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
     // The voices are crossed, so that a packet in the wrong call would be heard as such.
-    let (carol_says, dave_says, proxy) = (bench.voice(Side::B)?, bench.voice(Side::A)?, format!("{AGENT}:5060"));
+    let (carol_says, dave_says, proxy) =
+        (bench.voice(Side::B)?, bench.voice(Side::A)?, format!("{AGENT}:5060"));
     let second = |user, says, host| {
         let account = Account { port: 5080, ..Account::new(user, &proxy, says) };
         Baresip::registered(bench.lab, bench.dir, host, &account)
@@ -133,7 +134,11 @@ pub fn life_cycle(bench: &Bench<'_>) -> Result<Outcome> {
     }
     for nat in NATS {
         let entries = lab::conntrack(bench.lab, nat)?;
-        ensure!(!entries.iter().any(|entry| entry.contains("ESTABLISHED")), "{} still holds {entries:?}", nat.name());
+        ensure!(
+            !entries.iter().any(|entry| entry.contains("ESTABLISHED")),
+            "{} still holds {entries:?}",
+            nat.name()
+        );
     }
     Ok(Outcome::Passed("2, 1, 0 tunnels; no connection left in any NAT".to_owned()))
 }

@@ -99,7 +99,10 @@ pub fn beside(bench: &Bench<'_>) -> Result<Outcome> {
     for line in sockets.lines().filter(|line| line.contains("causeway")) {
         let mut addresses = line.split_whitespace().skip(4);
         let (own, peer) = (addresses.next().unwrap_or_default(), addresses.next().unwrap_or_default());
-        ensure!(own.starts_with("127.0.0.1:") || peer == TUNNEL, "a socket of the agent is elsewhere: {line}");
+        ensure!(
+            own.starts_with("127.0.0.1:") || peer == TUNNEL,
+            "a socket of the agent is elsewhere: {line}"
+        );
     }
     hang_up(&mut alice, &bob)?;
     scene.no_calls()?;

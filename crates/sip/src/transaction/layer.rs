@@ -1,7 +1,7 @@
 //! All transactions of one element.
 
 use super::machine::{Client, Server, Step, Timer};
-use super::{Hop, Sink, Timing};
+use super::{Hop, Sink, Timing, Transport};
 use crate::{Message, Method, Msg};
 use causeway_node::{Ctx, Flow, Time, Timers};
 use std::collections::{HashMap, VecDeque};
@@ -357,7 +357,8 @@ impl Layer {
         let branch = msg.top_via().and_then(|via| Branch::read(via.branch()?));
         let cancel = msg.cseq().is_some_and(|cseq| cseq.method == Method::Cancel);
         let id = branch.map(|branch| ClientId { branch, cancel });
-        let Some((id, entry)) = id.and_then(|id| Some((id, self.clients.get_mut(&id)?))) else {
+        let found = id.and_then(|id| Some((id, self.clients.get_mut(&id)?)));
+        let Some((id, entry)) = found.filter(|(_, entry)| may_answer(&entry.hop, &from)) else {
             return self.events.push_back(Event::Stray { message, from });
         };
         let status = msg.status().unwrap_or(0);
@@ -484,6 +485,16 @@ impl Layer {
     /// repeats that (RFC 3261 §13.3.1.4).
     pub fn ack_wait(&self) -> Duration {
         self.timing.t1 * 64
+    }
+}
+
+/// Whether a response from there may be meant for a request that went here: what went into a tunnel is
+/// answered by that tunnel alone, whoever else may have guessed the branch.
+fn may_answer(sent_to: &Hop, from: &Hop) -> bool {
+    let tunnel = |hop: &Hop| hop.transport == Transport::Tunnel;
+    match (tunnel(sent_to), tunnel(from)) {
+        (true, true) => sent_to.flow == from.flow,
+        (sent, came) => sent == came,
     }
 }
 

@@ -411,3 +411,18 @@ fn a_dead_connection_fails_what_waits_on_it() {
     assert_eq!(bench.heard("failed"), [0]);
     bench.assert_empty();
 }
+
+#[test]
+fn a_tunnel_is_answered_by_itself_alone() {
+    let mut bench = Bench::new();
+    let (_, options) = bench.start(Method::Options, Transport::Tunnel);
+    let response = response_to(options.msg(), 200, None, Some(b"far")).finish();
+    let elsewhere = [Hop { flow: Flow(9), ..hop(Transport::Tunnel) }, hop(UDP)];
+    for from in elsewhere {
+        bench.layer.receive(bench.now, from, Message::parse(response.clone()).unwrap(), &mut bench.wire);
+    }
+    bench.note();
+    assert_eq!(bench.heard("stray").len(), 2);
+    bench.answer(&options, 200, Transport::Tunnel);
+    assert_eq!(bench.heard("response").len(), 1);
+}
