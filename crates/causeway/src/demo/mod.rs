@@ -34,7 +34,7 @@ pub fn run(options: &Demo) -> Outcome {
     for customer in stage.customers() {
         customer.register()?;
     }
-    stage.customers().iter().try_for_each(|customer| registered(customer))?;
+    stage.customers().iter().try_for_each(registered)?;
     table.step("both phones are registered through their tunnels; alice calls bob");
     let (call, setup) = call(stage.alice())?;
     talk(&stage, &table, Duration::from_secs(options.seconds));
