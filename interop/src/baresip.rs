@@ -178,14 +178,6 @@ impl Baresip {
         audio::read(&self.recording()?)
     }
 
-    /// Bytes recorded of the newest call.
-    ///
-    /// # Errors
-    /// If there is no recording.
-    pub fn recorded(&self) -> Result<u64> {
-        Ok(fs::metadata(self.recording()?)?.len())
-    }
-
     fn recording(&self) -> Result<PathBuf> {
         let files = fs::read_dir(&self.recordings)?.flatten().map(|entry| entry.path());
         // Names carry the time, so the last is the newest.

@@ -7,6 +7,7 @@ use crate::process::{Mark, PATIENCE, Process, until};
 use anyhow::{Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A running phone.
 pub struct Linphone {
@@ -47,6 +48,8 @@ impl Linphone {
             let mark = phone.mark();
             phone.command("status register")?;
             let answer = phone.process.wait("registered", mark, PATIENCE)?;
+            // Asking is all that one can do, but not without end.
+            std::thread::sleep(Duration::from_millis(100));
             ensure!(answer.contains("registered, identity="), "linphonec says `{answer}`");
             Ok(())
         })?;
@@ -79,12 +82,12 @@ impl Linphone {
         self.process.wait(what, mark, PATIENCE)
     }
 
-    /// What it has heard; to be read when the call is over.
+    /// What it has heard, once the call is over and the recording is complete.
     ///
     /// # Errors
     /// If it has recorded nothing.
     pub fn heard(&self) -> Result<Vec<i16>> {
-        audio::read(&self.recording)
+        until(PATIENCE, || audio::read(&self.recording))
     }
 }
 

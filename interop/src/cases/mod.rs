@@ -121,7 +121,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "hold",
         peers: "baresip, Kamailio",
-        expected: "hold is silent, resume is heard (two re-INVITEs)",
+        expected: "on hold no packet comes, after resume they do again (two re-INVITEs)",
         quick: false,
         run: peers::hold,
     },

@@ -276,6 +276,20 @@ impl Edit {
         });
     }
 
+    /// Adds Content-Length where there is none. Not together with [`Edit::set_body`], which does it itself.
+    pub fn add_content_length(&mut self, msg: Msg<'_>) {
+        let index = msg.index();
+        if index.first_of(HeaderId::ContentLength).is_some() {
+            return;
+        }
+        let (at, length) = (index.headers_end as usize, msg.body().len() as u64);
+        self.op(at, at, |out| {
+            out.extend_from_slice(b"Content-Length: ");
+            push_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        });
+    }
+
     /// Appends the edited message to `out`. Bytes after the end of the message are left out; so are CRLFs
     /// before its start line.
     #[inline]

@@ -177,6 +177,7 @@ impl Core {
         let branch = Branch::new(ctx);
         write_via(&mut self.via, to.transport, identity, branch);
         write_forwarded(&mut self.scratch, &context.request, &self.via, edit);
+        declare_length(&mut self.scratch, context.request.msg(), to.transport);
         let message = Message::parse(self.scratch.as_slice()).ok()?;
         let client = self.layer.request(ctx.now, branch, to, message, sink);
         let index = context.branches.len();
@@ -201,6 +202,7 @@ impl Core {
         let branch = Branch::new(ctx);
         write_via(&mut self.via, to.transport, identity, branch);
         write_forwarded(&mut self.scratch, ack, &self.via, edit);
+        declare_length(&mut self.scratch, ack.msg(), to.transport);
         sink.send(&to, &self.scratch);
     }
 
@@ -218,6 +220,9 @@ impl Core {
         edit.remove_top(msg, HeaderId::Via, 1);
         self.scratch.clear();
         edit.apply(msg, &mut self.scratch);
+        if let Some(context) = self.contexts.get(&id) {
+            declare_length(&mut self.scratch, msg, context.from.transport);
+        }
         if self.layer.respond(now, id, &self.scratch, status, sink) && status >= 200 {
             self.set_answered(now, id, sink);
         }
@@ -473,6 +478,19 @@ fn write_forwarded(to: &mut Vec<u8>, request: &Message, via: &[u8], edit: &mut E
     edit.set_max_forwards(msg, hops);
     to.clear();
     edit.apply(msg, to);
+}
+
+/// Adds Content-Length where `original` had none and the next hop is a stream (§16.6 item 9, §20.14): over UDP
+/// it may be missing, and stock phones leave it out.
+fn declare_length(message: &mut Vec<u8>, original: Msg<'_>, to: Transport) {
+    if !to.reliable() || original.index().first_of(HeaderId::ContentLength).is_some() {
+        return;
+    }
+    let Ok(parsed) = Message::parse(message.as_slice()) else { return };
+    let mut edit = Edit::new();
+    edit.add_content_length(parsed.msg());
+    message.clear();
+    edit.apply(parsed.msg(), message);
 }
 
 /// The best response, with the challenges of all branches if it is a challenge (§16.7 item 7).

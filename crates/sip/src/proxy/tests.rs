@@ -199,6 +199,27 @@ fn a_6xx_ends_all_branches() {
 }
 
 #[test]
+fn content_length_is_added_before_a_stream_and_left_out_before_udp() {
+    let length = |transport| {
+        let mut bench = Bench::new();
+        let text = "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n\
+            Max-Forwards: 70\r\nFrom: <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\n\
+            Call-ID: c1\r\nCSeq: 1 INVITE\r\n\r\nabc";
+        let events = bench.receive(CALLER, Message::parse(text).unwrap());
+        let [Event::Request { id, .. }] = events[..] else { panic!("{events:?}") };
+        let to = Hop { transport, ..hop(2) };
+        let mut ctx = Ctx { now: bench.now, unix_ms: 0, rng: &mut bench.rng };
+        bench.core.forward(&mut ctx, id, to, IDENTITY, &mut Edit::new(), &mut bench.wire).unwrap();
+        let sent = bench.sent(2, Method::Invite).unwrap();
+        assert_eq!(sent.msg().body(), b"abc");
+        sent.msg().content_length()
+    };
+    assert_eq!(length(Transport::Tcp), Some(3));
+    assert_eq!(length(Transport::Tunnel), Some(3));
+    assert_eq!(length(Transport::Udp), None);
+}
+
+#[test]
 fn a_503_is_not_passed_on() {
     let mut bench = Bench::new();
     bench.fork(Method::Invite, &[2]);

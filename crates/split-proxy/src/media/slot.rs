@@ -41,7 +41,8 @@ pub(crate) struct Joined {
     negotiated: Option<SocketAddr>,
     /// What was negotiated with each party, by its number in the leg.
     remotes: Vec<Remote>,
-    /// The address that the party's signalling came from, where media may come from as well.
+    /// The address that the party's signalling came from, where media may come from as well: an agent knows it.
+    /// A phone beside its agent may use any address of the host that they share, the loopback one included.
     near: Option<IpAddr>,
     pub from_net: Receipt,
     pub to_net: Receipt,
@@ -134,7 +135,8 @@ impl Joined {
             }
             return true;
         }
-        let expected = self.negotiated.is_some_and(|a| a.ip() == from.ip()) || self.near == Some(from.ip());
+        let expected = self.negotiated.is_some_and(|a| a.ip() == from.ip())
+            || self.near.is_some_and(|near| near == from.ip() || from.ip().is_loopback());
         if expected && !self.latched && self.negotiated.is_some() {
             self.target = Some(from);
             self.latched = true;
@@ -207,5 +209,15 @@ mod tests {
         slot.negotiate(0, Some(at("10.9.9.9:4000")), Some("192.0.2.7".parse().unwrap()));
         assert!(slot.admits(at("192.0.2.7:33000")), "a phone behind a router of the LAN");
         assert_eq!(slot.target, Some(at("192.0.2.7:33000")));
+    }
+
+    #[test]
+    fn a_phone_on_the_same_host_may_speak_from_its_loopback_address() {
+        let mut slot = joined();
+        slot.negotiate(0, Some(at("192.0.2.1:4000")), Some("192.0.2.1".parse().unwrap()));
+        assert!(slot.admits(at("127.0.0.1:4000")));
+        let mut contact = joined();
+        contact.negotiate(0, Some(at("192.0.2.1:4000")), None);
+        assert!(!contact.admits(at("127.0.0.1:4000")), "only an agent has phones on its own host");
     }
 }
