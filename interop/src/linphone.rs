@@ -82,12 +82,12 @@ impl Linphone {
         self.process.wait(what, mark, PATIENCE)
     }
 
-    /// What it has heard, once the call is over and the recording is complete.
+    /// What it has heard; it writes the file a moment after the call has ended.
     ///
     /// # Errors
     /// If it has recorded nothing.
     pub fn heard(&self) -> Result<Vec<i16>> {
-        until(PATIENCE, || audio::read(&self.recording))
+        audio::read(&self.recording)
     }
 }
 
@@ -108,6 +108,8 @@ use_ipv6=0
 default_proxy=0
 [rtp]
 audio_rtp_port=7078
+audio_adaptive_jitt_comp_enabled=0
+audio_jitt_comp=100
 [proxy_0]
 reg_proxy=<sip:{proxy};transport=udp>
 reg_route=<sip:{proxy};transport=udp;lr>

@@ -41,7 +41,7 @@ pub fn linphone(bench: &Bench<'_>) -> Result<Outcome> {
         bob.terminated(bobs)?;
         results.push(bench.understood(&bob, Side::A)?);
         // It goes on in its file where the last call ended, and records over the last recording.
-        results.push(bench.recognised(&alice.heard()?, Side::B, Side::A)?);
+        results.push(until(PATIENCE, || bench.recognised(&alice.heard()?, Side::B, Side::A))?);
     }
     scene.no_calls()?;
     Ok(Outcome::Passed(results.join("; ")))
