@@ -12,10 +12,10 @@ pub fn all() -> Result<()> {
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(&mut cargo(&["test", "--workspace", "--quiet"]))?;
     if have("cargo-deny") {
-        run(&mut cargo(&["deny", "--log-level", "error", "check"]))?;
+        run(&mut cargo(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))?;
     } else {
         eprintln!(
-            "\nskipped: licences and advisories, since cargo-deny is absent (cargo install cargo-deny)"
+            "\nskipped: licences and sources of dependencies, since cargo-deny is absent (cargo install cargo-deny)"
         );
     }
     interop(&["--quick".to_owned()])
