@@ -88,7 +88,7 @@ loadmodule "registrar.so"
 modparam("usrloc", "db_mode", 0)
 {path}
 request_route {{
-    xlog("L_INFO", "lab: $rm $ru from $si:$sp, contact $ct\n");
+    xlog("L_INFO", "lab: $rm $ru from $si:$sp, contact $ct, path $hdr(Path)\n");
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     if (is_method("CANCEL")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
     if (has_totag()) {{

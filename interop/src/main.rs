@@ -14,14 +14,15 @@ mod lab;
 mod linphone;
 mod process;
 mod scene;
+mod sipp;
 
 use anyhow::{Context, Result, bail};
-use cases::{ALL, Case, Outcome};
+use cases::{ALL, Case};
 use causeway::Binary;
 use lab::Lab;
 use process::Process;
 use scene::Bench;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -54,44 +55,59 @@ fn run() -> Result<bool> {
     let captures = !options.is_empty();
     let chosen = choose(&args)?;
     let binary = Binary::from_env()?;
-    let root = std::env::temp_dir().join(format!("cw-{}", std::process::id()));
+    let root = root();
     fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
     println!("{}", versions(&binary));
     let lab = Lab::up().context("building the network")?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for case in chosen {
         match one(&lab, &root, &binary, case, captures) {
-            Some(Outcome::Passed(_)) => passed += 1,
-            Some(Outcome::Skipped(_)) => skipped += 1,
-            None => failed += 1,
+            Outcome::Passed => passed += 1,
+            Outcome::Failed => failed += 1,
+            Outcome::Skipped => skipped += 1,
         }
     }
     drop(lab);
     if failed == 0 && !captures {
         fs::remove_dir_all(&root).with_context(|| root.display().to_string())?;
+    } else {
+        println!("all files: {}", root.display());
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     // Whoever runs this is root, so what was skipped could have been installed.
     Ok(failed == 0 && skipped == 0)
 }
 
-/// Runs a case and prints its line; on failure the tails of all logs. `None`: it failed.
-fn one(lab: &Lab, root: &Path, binary: &Binary, case: &Case, pcap: bool) -> Option<Outcome> {
+/// Where all files of this run lie. Short, since sockets are among them, whose paths may have 107 bytes.
+fn root() -> PathBuf {
+    std::env::temp_dir().join(format!("cw-{}", std::process::id()))
+}
+
+/// How a case ended.
+enum Outcome {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// Runs a case and prints its line; on failure the tails of all logs.
+fn one(lab: &Lab, root: &Path, binary: &Binary, case: &Case, pcap: bool) -> Outcome {
+    if let Some(missing) = case.needs.iter().find(|program| !installed(program)) {
+        println!("skipped  {:<16}          {missing} is not installed", case.name);
+        return Outcome::Skipped;
+    }
     let start = Instant::now();
     let dir = root.join(case.name);
     let bench = Bench { lab, dir: &dir, binary };
-    let outcome = fs::create_dir_all(&dir).map_err(Into::into).and_then(|()| {
+    let result = fs::create_dir_all(&dir).map_err(Into::into).and_then(|()| {
         let _captures = if pcap { captures(&bench)? } else { Vec::new() };
         (case.run)(&bench)
     });
     let took = start.elapsed().as_secs_f64();
-    match outcome {
-        Ok(outcome) => {
-            match &outcome {
-                Outcome::Passed(detail) => println!("ok       {:<16} {took:5.1} s  {detail}", case.name),
-                Outcome::Skipped(why) => println!("skipped  {:<16} {took:5.1} s  {why}", case.name),
-            }
-            Some(outcome)
+    match result {
+        Ok(measured) => {
+            println!("ok       {:<16} {took:5.1} s  {measured}", case.name);
+            Outcome::Passed
         }
         Err(error) => {
             println!("FAILED   {:<16} {took:5.1} s  {error:#}", case.name);
@@ -101,9 +117,14 @@ fn one(lab: &Lab, root: &Path, binary: &Binary, case: &Case, pcap: bool) -> Opti
                 lines.iter().for_each(|line| println!("         {line}"));
             }
             println!("         all files: {}", dir.display());
-            None
+            Outcome::Failed
         }
     }
+}
+
+fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// Records what is on the wires, into files beside the logs.
@@ -148,11 +169,12 @@ fn list() {
 fn versions(binary: &Binary) -> String {
     let unknown = || "unknown".to_owned();
     format!(
-        "{}, Kamailio {}, baresip {}, linphonec {}",
+        "{}, Kamailio {}, baresip {}, linphonec {}, SIPp {}",
         binary.version().unwrap_or_else(unknown),
         kamailio::version().unwrap_or_else(unknown),
         baresip::version().unwrap_or_else(unknown),
         linphone::version().unwrap_or_else(unknown),
+        sipp::version().unwrap_or_else(unknown),
     )
 }
 
@@ -175,6 +197,8 @@ fn clean_up_when_interrupted() -> Result<()> {
     thread::spawn(move || {
         if signals.forever().next().is_some() {
             lab::remove(std::process::id());
+            // There may be none yet.
+            let _ = fs::remove_dir_all(root());
             std::process::exit(130);
         }
     });

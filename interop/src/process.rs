@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -146,15 +146,23 @@ impl Process {
     ///
     /// # Errors
     /// If it does not end in time.
-    pub fn terminate(&mut self, patience: Duration) -> Result<std::process::ExitStatus> {
+    pub fn terminate(&mut self, patience: Duration) -> Result<ExitStatus> {
         signal(self.pid(), "-TERM");
+        self.exit(patience).context("after SIGTERM")
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn exit(&mut self, patience: Duration) -> Result<ExitStatus> {
         let until = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             if Instant::now() > until {
-                bail!("{} did not end within {} s of SIGTERM", self.name, patience.as_secs());
+                bail!("{} did not end within {} s", self.name, patience.as_secs());
             }
             thread::sleep(Duration::from_millis(5));
         }

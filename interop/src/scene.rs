@@ -102,7 +102,7 @@ impl Bench<'_> {
             right.good * 100.0
         );
         ensure!(wrong.median < 0.6, "the control, another voice, correlates as well: {wrong}");
-        Ok(format!("{} heard {right} (control {:.2})", speaker.user(), wrong.median))
+        Ok(format!("{}'s voice {right} (another's {:.2})", speaker.user(), wrong.median))
     }
 
     /// Whether both phones of a call have heard one another: the first speaks with Alice's voice.

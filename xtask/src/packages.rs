@@ -10,6 +10,7 @@ pub type Need = (&'static str, &'static str);
 /// What the lab needs.
 pub const INTEROP: &[Need] = &[
     ("ip", "iproute2"),
+    ("sysctl", "procps"),
     ("nft", "nftables"),
     ("conntrack", "conntrack"),
     ("kamailio", "kamailio"),

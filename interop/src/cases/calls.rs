@@ -1,6 +1,5 @@
 //! Calls between stock phones behind NATs, through a Kamailio that knows nothing of us.
 
-use super::Outcome;
 use crate::baresip::{Account, Baresip};
 use crate::kamailio::PathSupport;
 use crate::lab::AGENT;
@@ -11,27 +10,27 @@ use anyhow::{Context, Result, ensure};
 const PLAIN: Operator = Operator::Kamailio(PathSupport::Off);
 
 /// The caller hangs up.
-pub fn a_calls_b(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn a_calls_b(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
     talk(&mut alice, &mut bob, 4)?;
     hang_up(&mut alice, &bob)?;
     scene.no_calls()?;
-    Ok(Outcome::Passed(bench.both_understood(&alice, &bob)?))
+    bench.both_understood(&alice, &bob)
 }
 
 /// The callee hangs up.
-pub fn b_calls_a(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn b_calls_a(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
     talk(&mut bob, &mut alice, 4)?;
     hang_up(&mut alice, &bob)?;
     scene.no_calls()?;
-    Ok(Outcome::Passed(bench.both_understood(&alice, &bob)?))
+    bench.both_understood(&alice, &bob)
 }
 
 /// The caller hangs up while it rings.
-pub fn cancel(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn cancel(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let mut alice = scene.phone(Side::A)?;
     let bob = scene.phone_with(Side::B, |account| account.picks_up = false)?;
@@ -43,11 +42,11 @@ pub fn cancel(bench: &Bench<'_>) -> Result<Outcome> {
     bob.wait("session closed", rings)?;
     ensure!(!bob.has("Call established", rings), "the callee has a call that was cancelled");
     scene.no_calls()?;
-    Ok(Outcome::Passed("the callee has stopped ringing".to_owned()))
+    Ok("the callee has stopped ringing".to_owned())
 }
 
 /// A phone that has not registered calls: the contact point lets nothing through.
-pub fn unregistered(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn unregistered(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let bob = scene.phone(Side::B)?;
     let says = bench.voice(Side::A)?;
@@ -62,11 +61,11 @@ pub fn unregistered(bench: &Bench<'_>) -> Result<Outcome> {
     ensure!(!kamailio.logged("lab: INVITE") && !bob.has("call", rings), "the INVITE has come through");
     let denied = scene.operator.status("contact")?["denied"].clone();
     ensure!(denied.as_u64().is_some_and(|denied| denied >= 1), "the contact point has counted {denied}");
-    Ok(Outcome::Passed(closed.rsplit("session closed: ").next().unwrap_or_default().to_owned()))
+    Ok(closed.rsplit("session closed: ").next().unwrap_or_default().to_owned())
 }
 
 /// The callee refuses.
-pub fn busy(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn busy(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let mut alice = scene.phone(Side::A)?;
     let mut bob = scene.phone_with(Side::B, |account| account.picks_up = false)?;
@@ -77,5 +76,5 @@ pub fn busy(bench: &Bench<'_>) -> Result<Outcome> {
     let closed = alice.wait("session closed", dialled)?;
     ensure!(closed.contains("486"), "the caller was told `{closed}` instead of 486");
     scene.no_calls()?;
-    Ok(Outcome::Passed(closed.rsplit("session closed: ").next().unwrap_or_default().to_owned()))
+    Ok(closed.rsplit("session closed: ").next().unwrap_or_default().to_owned())
 }

@@ -9,27 +9,20 @@ mod peers;
 use crate::scene::Bench;
 use anyhow::Result;
 
-/// How a case ended that did not fail.
-pub enum Outcome {
-    /// As expected; what was measured.
-    Passed(String),
-    /// Not run.
-    #[allow(dead_code, reason = "no case may be skipped on a machine where everything can be installed")]
-    Skipped(String),
-}
-
 /// One row.
 pub struct Case {
     /// How to ask for it.
     pub name: &'static str,
     /// Who takes part beside Causeway.
     pub peers: &'static str,
+    /// Programs without which it is skipped.
+    pub needs: &'static [&'static str],
     /// What happens, and what must come of it.
     pub expected: &'static str,
     /// Whether it belongs to the quick ones.
     pub quick: bool,
-    /// Runs it.
-    pub run: fn(&Bench<'_>) -> Result<Outcome>,
+    /// Runs it; what was measured, or what is wrong.
+    pub run: fn(&Bench<'_>) -> Result<String>,
 }
 
 /// All cases, controls first.
@@ -37,6 +30,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "direct-inside",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "control: without us and without NATs the call works and the audio is recognised",
         quick: true,
         run: control::direct_inside,
@@ -44,6 +38,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "direct-outside",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "control: without us the same phones cannot even register; with open firewalls they can",
         quick: true,
         run: control::direct_outside,
@@ -51,6 +46,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "call-a-b",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "A calls B, both hear one another, the caller hangs up",
         quick: true,
         run: calls::a_calls_b,
@@ -58,6 +54,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "call-b-a",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "B calls A, both hear one another, the callee hangs up",
         quick: true,
         run: calls::b_calls_a,
@@ -65,6 +62,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "cancel",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "the caller gives up while it rings: the callee stops ringing, nothing is left",
         quick: true,
         run: calls::cancel,
@@ -72,6 +70,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "busy",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "the callee refuses: the caller is told 486, nothing is left",
         quick: true,
         run: calls::busy,
@@ -79,6 +78,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "path",
         peers: "baresip, Kamailio with strict Path",
+        needs: &["baresip", "kamailio"],
         expected: "registration with Path is accepted, calls both ways are heard",
         quick: true,
         run: operators::path,
@@ -86,6 +86,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "one-mapping",
         peers: "baresip, Kamailio, conntrack",
+        needs: &["baresip", "kamailio", "conntrack"],
         expected: "during a call each NAT holds one entry, the tunnel's; a refused datagram leaves none",
         quick: true,
         run: network::one_mapping,
@@ -93,6 +94,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "sockets",
         peers: "baresip, Kamailio, ss",
+        needs: &["baresip", "kamailio"],
         expected: "during a call the agent has one outbound connection, to port 443; all else is on its LAN address",
         quick: true,
         run: network::sockets,
@@ -100,6 +102,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "up",
         peers: "baresip",
+        needs: &["baresip"],
         expected: "causeway up in Kamailio's place: digest, calls both ways are heard; a wrong password fails",
         quick: true,
         run: operators::up,
@@ -107,6 +110,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "unregistered",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "a phone that has not registered calls: 403, and Kamailio sees nothing",
         quick: true,
         run: calls::unregistered,
@@ -114,6 +118,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "tcp-phones",
         peers: "baresip over TCP, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "both phones reach their agents over TCP, calls both ways are heard",
         quick: false,
         run: peers::tcp_phones,
@@ -121,6 +126,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "hold",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "on hold no packet comes, after resume they do again (two re-INVITEs)",
         quick: false,
         run: peers::hold,
@@ -128,6 +134,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "beside",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "agents on the phones' hosts, on 127.0.0.1: a call is heard, no other socket",
         quick: false,
         run: peers::beside,
@@ -135,6 +142,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "to-inside",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "the other phone stands in the operator's network: calls both ways are heard",
         quick: false,
         run: peers::to_inside,
@@ -142,6 +150,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "same-lan",
         peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
         expected: "two phones behind one agent call one another and are heard",
         quick: false,
         run: peers::same_lan,
@@ -149,6 +158,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "two-calls",
         peers: "baresip, Kamailio, conntrack",
+        needs: &["baresip", "kamailio", "conntrack"],
         expected: "two calls at once through the same agents: each is heard, one entry per NAT",
         quick: false,
         run: network::two_calls,
@@ -156,6 +166,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "linphone",
         peers: "linphonec, baresip, Kamailio",
+        needs: &["baresip", "linphonec", "kamailio"],
         expected: "linphonec in one phone's place calls and is called, both are heard",
         quick: true,
         run: peers::linphone,
@@ -163,6 +174,7 @@ pub const ALL: &[Case] = &[
     Case {
         name: "life-cycle",
         peers: "Kamailio, conntrack",
+        needs: &["kamailio", "conntrack"],
         expected: "tunnels come with their agents and go with them, at SIGTERM, at once",
         quick: false,
         run: network::life_cycle,
@@ -170,8 +182,17 @@ pub const ALL: &[Case] = &[
     Case {
         name: "silence",
         peers: "baresip, Kamailio, conntrack",
+        needs: &["baresip", "kamailio", "conntrack"],
         expected: "NATs forget after 20 s: after 30 s of silence a call still comes in; control",
         quick: false,
         run: network::silence,
+    },
+    Case {
+        name: "sipp",
+        peers: "SIPp, Kamailio, conntrack",
+        needs: &["sipp", "kamailio", "conntrack"],
+        expected: "100 calls, 20 begun per second: all are set up and ended, one entry per NAT, nothing is left",
+        quick: true,
+        run: network::many_calls,
     },
 ];

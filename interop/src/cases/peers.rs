@@ -1,6 +1,5 @@
 //! Other phones, and phones in other places.
 
-use super::Outcome;
 use crate::baresip::{Account, Baresip};
 use crate::kamailio::PathSupport;
 use crate::lab::{AGENT, CORE, Host, TUNNEL};
@@ -13,7 +12,7 @@ use std::time::Duration;
 const PLAIN: Operator = Operator::Kamailio(PathSupport::Off);
 
 /// linphonec in Alice's place: it calls, and is called.
-pub fn linphone(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn linphone(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let mut bob = scene.phone(Side::B)?;
     let says = bench.voice(Side::A)?;
@@ -44,11 +43,11 @@ pub fn linphone(bench: &Bench<'_>) -> Result<Outcome> {
         results.push(until(PATIENCE, || bench.recognised(&alice.heard()?, Side::B, Side::A))?);
     }
     scene.no_calls()?;
-    Ok(Outcome::Passed(results.join("; ")))
+    Ok(results.join("; "))
 }
 
 /// Phones that speak SIP over TCP to their agents.
-pub fn tcp_phones(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn tcp_phones(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let mut alice = scene.phone_with(Side::A, |account| account.transport = "tcp")?;
     let mut bob = scene.phone_with(Side::B, |account| account.transport = "tcp")?;
@@ -59,11 +58,11 @@ pub fn tcp_phones(bench: &Bench<'_>) -> Result<Outcome> {
     hang_up(&mut bob, &alice)?;
     bench.both_understood(&alice, &bob)?;
     scene.no_calls()?;
-    Ok(Outcome::Passed(heard))
+    Ok(heard)
 }
 
 /// Hold and resume: two re-INVITEs.
-pub fn hold(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn hold(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
     talk(&mut alice, &mut bob, 3)?;
@@ -91,11 +90,11 @@ pub fn hold(bench: &Bench<'_>) -> Result<Outcome> {
     hang_up(&mut alice, &bob)?;
     scene.no_calls()?;
     let heard = bench.both_understood(&alice, &bob)?;
-    Ok(Outcome::Passed(format!("{heard}; then 0 packets, then voice again")))
+    Ok(format!("{heard}; then 0 packets, then voice again"))
 }
 
 /// Agents on the phones' own hosts, on loopback addresses.
-pub fn beside(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn beside(bench: &Bench<'_>) -> Result<String> {
     let loopback = "127.0.0.1:5070";
     let scene = Scene::with_agents(bench, PLAIN, [loopback; 2], [Host::PhoneA, Host::PhoneB])?;
     let mut alice = scene.phone_with(Side::A, |account| account.proxy = loopback)?;
@@ -112,11 +111,11 @@ pub fn beside(bench: &Bench<'_>) -> Result<Outcome> {
     }
     hang_up(&mut alice, &bob)?;
     scene.no_calls()?;
-    Ok(Outcome::Passed(bench.both_understood(&alice, &bob)?))
+    bench.both_understood(&alice, &bob)
 }
 
 /// One phone behind an agent, the other beside the server: its media meet the contact point's ports.
-pub fn to_inside(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn to_inside(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let mut alice = scene.phone(Side::A)?;
     let (says, proxy) = (bench.voice(Side::B)?, format!("{CORE}:5060"));
@@ -129,11 +128,11 @@ pub fn to_inside(bench: &Bench<'_>) -> Result<Outcome> {
     hang_up(&mut bob, &alice)?;
     bench.both_understood(&alice, &bob)?;
     scene.no_calls()?;
-    Ok(Outcome::Passed(heard))
+    Ok(heard)
 }
 
 /// Two phones behind one agent call one another.
-pub fn same_lan(bench: &Bench<'_>) -> Result<Outcome> {
+pub fn same_lan(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
     let mut alice = scene.phone(Side::A)?;
     let (says, proxy) = (bench.voice(Side::B)?, format!("{AGENT}:5060"));
@@ -142,5 +141,5 @@ pub fn same_lan(bench: &Bench<'_>) -> Result<Outcome> {
     talk(&mut alice, &mut carol, 3)?;
     hang_up(&mut carol, &alice)?;
     scene.no_calls()?;
-    Ok(Outcome::Passed(bench.both_understood(&alice, &carol)?))
+    bench.both_understood(&alice, &carol)
 }

@@ -90,7 +90,9 @@ impl Lab {
         let mut script = String::new();
         for (host, bridge) in host::BRIDGES {
             let ns = self.namespace(*host);
-            script.push_str(&format!("link add name {bridge} netns {ns} type bridge forward_delay 0\n"));
+            script.push_str(&format!(
+                "link add name {bridge} netns {ns} type bridge forward_delay 0 mcast_snooping 0\n"
+            ));
         }
         for (one, its, other, others) in host::CABLES {
             let (one, other) = (self.namespace(*one), self.namespace(*other));
