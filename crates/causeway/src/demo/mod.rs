@@ -50,7 +50,11 @@ pub fn run(options: &Demo) -> Outcome {
         println!("{report}");
     }
     if options.hold {
-        stage.hold(&table)?;
+        let (_agent, text) = stage.invite()?;
+        table.say(&text);
+        loop {
+            thread::park();
+        }
     }
     match report.faults() {
         faults if faults.is_empty() => Ok(()),

@@ -1,6 +1,5 @@
 //! The demo's stage: an operator and two customers, on loopback.
 
-use super::table::Table;
 use crate::exit::{Failure, Outcome};
 use crate::glue::{random, subscribers, unix_ms};
 use crate::roles;
@@ -162,24 +161,22 @@ impl Stage {
         Ok(table.lines().filter(established).count())
     }
 
-    /// Stays up for the user's own phones, behind an agent of their own.
+    /// Adds an agent for the user's own phones; returns it with what the user must know.
     ///
     /// # Errors
     /// If that agent cannot be started.
-    pub fn hold(&self, table: &Table) -> Outcome {
+    pub fn invite(&self) -> Result<(Handle, String), Failure> {
         let listen = free_port()?;
         let password = add_subscriber(self.data.path(), "carol")?;
         let config = AgentConfig::new(self.tunnel.ip().to_string(), self.tunnel.port(), listen);
-        let _agent = spawn(Worker::new("agent").node(roles::agent("agent", config, Some(self.pin))?))?;
-        table.say(&format!(
+        let agent = spawn(Worker::new("agent").node(roles::agent("agent", config, Some(self.pin))?))?;
+        let text = format!(
             "The operator stays up, with alice and bob at their phones. Point a phone of your own to it:\n\
              \x20 outbound proxy  {listen} (UDP or TCP)\n\
              \x20 account         sip:carol@{DOMAIN}, password {password}\n\
              and call sip:alice@{DOMAIN}, who answers and speaks. Ctrl-C ends it."
-        ));
-        loop {
-            std::thread::park();
-        }
+        );
+        Ok((agent, text))
     }
 }
 
