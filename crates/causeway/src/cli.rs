@@ -101,12 +101,29 @@ pub struct Up {
     #[arg(long, value_name = "CIDR")]
     #[serde(default)]
     pub media_allow: Vec<String>,
+    /// What challenges offer; many phones refuse one that names SHA-256, even beside MD5
+    #[arg(long, value_enum)]
+    pub digest: Option<Digest>,
     /// Certificate chain, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub cert: Option<PathBuf>,
     /// Private key, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,
+}
+
+/// The digest algorithms that an exchange offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Digest {
+    /// MD5 alone, which every phone knows: the default
+    Md5,
+    /// SHA-256 alone
+    #[value(name = "sha-256")]
+    #[serde(rename = "sha-256")]
+    Sha256,
+    /// SHA-256, then MD5
+    Both,
 }
 
 /// `causeway contact`

@@ -1,6 +1,6 @@
 //! `causeway up` and `causeway contact`: the operator's side.
 
-use crate::cli::{Contact, Sourced, Up};
+use crate::cli::{Contact, Digest, Sourced, Up};
 use crate::dirs;
 use crate::exit::{Failure, Outcome};
 use crate::roles;
@@ -8,6 +8,7 @@ use crate::service::Service;
 use crate::settings::{required, resolve};
 use causeway_exchange::Config as ExchangeConfig;
 use causeway_sip::Uri;
+use causeway_sip::digest::Algorithm;
 use causeway_sip::transaction::Transport;
 use causeway_split_proxy::{Cidr, ContactConfig, Mode};
 use std::net::SocketAddr;
@@ -32,10 +33,13 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     let data = dirs::data(options.data, "up")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
-    let workers = vec![
-        roles::exchange(ExchangeConfig::new(&*domain, sip), &data)?,
-        roles::contact(config, server.clone(), &data)?,
-    ];
+    let mut exchange = ExchangeConfig::new(&*domain, sip);
+    exchange.algorithms = match options.digest.unwrap_or(Digest::Md5) {
+        Digest::Md5 => vec![Algorithm::MD5],
+        Digest::Sha256 => vec![Algorithm::SHA256],
+        Digest::Both => vec![Algorithm::SHA256, Algorithm::MD5],
+    };
+    let workers = vec![roles::exchange(exchange, &data)?, roles::contact(config, server.clone(), &data)?];
     let service = Service { workers, data: &data, ready_fd, certificate: Some(server) };
     service.run(|| {
         println!("pin: {pin}");

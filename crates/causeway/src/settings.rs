@@ -50,6 +50,7 @@ impl Layered for Up {
             tunnel: self.tunnel.or(below.tunnel),
             media: self.media.or(below.media),
             media_allow: list(self.media_allow, below.media_allow),
+            digest: self.digest.or(below.digest),
             cert: self.cert.or(below.cert),
             key: self.key.or(below.key),
         }
