@@ -78,3 +78,20 @@ pub fn busy(bench: &Bench<'_>) -> Result<String> {
     scene.no_calls()?;
     Ok(closed.rsplit("session closed: ").next().unwrap_or_default().to_owned())
 }
+
+/// A call each way, both ended by Bob; what either hears in each is compared.
+pub fn both_ways(
+    bench: &Bench<'_>,
+    scene: &Scene<'_>,
+    mut alice: Baresip,
+    mut bob: Baresip,
+) -> Result<String> {
+    talk(&mut alice, &mut bob, 3)?;
+    hang_up(&mut bob, &alice)?;
+    let heard = bench.both_understood(&alice, &bob)?;
+    talk(&mut bob, &mut alice, 3)?;
+    hang_up(&mut bob, &alice)?;
+    bench.both_understood(&alice, &bob)?;
+    scene.no_calls()?;
+    Ok(heard)
+}

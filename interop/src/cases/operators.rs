@@ -1,10 +1,11 @@
 //! Other operators: Kamailio with Path, and Causeway itself.
 
+use super::calls;
 use crate::baresip::{Account, Baresip};
 use crate::kamailio::PathSupport;
 use crate::lab::AGENT;
 use crate::process::Mark;
-use crate::scene::{Bench, Operator, Scene, Side, hang_up, talk};
+use crate::scene::{Bench, Operator, Scene, Side};
 use anyhow::{Context, Result, ensure};
 
 /// The registrar keeps Path and refuses those who do not support it.
@@ -12,7 +13,7 @@ pub fn path(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, Operator::Kamailio(PathSupport::Strict))?;
     let mode = scene.operator.status("contact")?["mode"].clone();
     ensure!(mode == "path", "the contact point is in mode {mode}");
-    let heard = both_ways(bench, &scene)?;
+    let heard = calls::both_ways(bench, &scene, scene.phone(Side::A)?, scene.phone(Side::B)?)?;
     let kamailio = scene.kamailio.as_ref().context("no Kamailio")?;
     ensure!(kamailio.logged(", path <sip:"), "no REGISTER carried Path");
     Ok(heard)
@@ -27,20 +28,7 @@ pub fn up(bench: &Bench<'_>) -> Result<String> {
     let intruder = Baresip::start(bench.lab, bench.dir, Side::A.phone(), &account)?;
     let refused = intruder.wait("401 Unauthorized", Mark::default()).context("a wrong password")?;
     drop(intruder);
-    let heard = both_ways(bench, &scene)?;
+    let heard = calls::both_ways(bench, &scene, scene.phone(Side::A)?, scene.phone(Side::B)?)?;
     let answer = refused.rsplit(": ").next().unwrap_or_default();
     Ok(format!("{heard}; wrong password: {answer}"))
-}
-
-/// A call each way; what is heard in the second one is compared.
-fn both_ways(bench: &Bench<'_>, scene: &Scene<'_>) -> Result<String> {
-    let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
-    talk(&mut alice, &mut bob, 3)?;
-    hang_up(&mut bob, &alice)?;
-    let heard = bench.both_understood(&alice, &bob)?;
-    talk(&mut bob, &mut alice, 3)?;
-    hang_up(&mut bob, &alice)?;
-    bench.both_understood(&alice, &bob)?;
-    scene.no_calls()?;
-    Ok(heard)
 }

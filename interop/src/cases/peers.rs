@@ -1,5 +1,6 @@
 //! Other phones, and phones in other places.
 
+use super::calls;
 use crate::baresip::{Account, Baresip};
 use crate::kamailio::PathSupport;
 use crate::lab::{AGENT, CORE, Host, TUNNEL};
@@ -49,16 +50,9 @@ pub fn linphone(bench: &Bench<'_>) -> Result<String> {
 /// Phones that speak SIP over TCP to their agents.
 pub fn tcp_phones(bench: &Bench<'_>) -> Result<String> {
     let scene = Scene::new(bench, PLAIN)?;
-    let mut alice = scene.phone_with(Side::A, |account| account.transport = "tcp")?;
-    let mut bob = scene.phone_with(Side::B, |account| account.transport = "tcp")?;
-    talk(&mut alice, &mut bob, 3)?;
-    hang_up(&mut bob, &alice)?;
-    let heard = bench.both_understood(&alice, &bob)?;
-    talk(&mut bob, &mut alice, 3)?;
-    hang_up(&mut bob, &alice)?;
-    bench.both_understood(&alice, &bob)?;
-    scene.no_calls()?;
-    Ok(heard)
+    let alice = scene.phone_with(Side::A, |account| account.transport = "tcp")?;
+    let bob = scene.phone_with(Side::B, |account| account.transport = "tcp")?;
+    calls::both_ways(bench, &scene, alice, bob)
 }
 
 /// Hold and resume: two re-INVITEs.

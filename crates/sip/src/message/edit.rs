@@ -259,14 +259,7 @@ impl Edit {
         let index = msg.index();
         match index.first_of(HeaderId::ContentLength) {
             Some(entry) => self.span(entry.value, |out| push_number(out, body.len() as u64)),
-            None => {
-                let at = index.headers_end as usize;
-                self.op(at, at, |out| {
-                    out.extend_from_slice(b"Content-Length: ");
-                    push_number(out, body.len() as u64);
-                    out.extend_from_slice(b"\r\n");
-                });
-            }
+            None => self.declare_length(msg, body.len()),
         }
         self.span(index.body, |out| {
             if !index.terminated {
@@ -278,14 +271,16 @@ impl Edit {
 
     /// Adds Content-Length where there is none. Not together with [`Edit::set_body`], which does it itself.
     pub fn add_content_length(&mut self, msg: Msg<'_>) {
-        let index = msg.index();
-        if index.first_of(HeaderId::ContentLength).is_some() {
-            return;
+        if !msg.has(HeaderId::ContentLength) {
+            self.declare_length(msg, msg.body().len());
         }
-        let (at, length) = (index.headers_end as usize, msg.body().len() as u64);
+    }
+
+    fn declare_length(&mut self, msg: Msg<'_>, length: usize) {
+        let at = msg.index().headers_end as usize;
         self.op(at, at, |out| {
             out.extend_from_slice(b"Content-Length: ");
-            push_number(out, length);
+            push_number(out, length as u64);
             out.extend_from_slice(b"\r\n");
         });
     }

@@ -69,14 +69,7 @@ impl Agent {
             self.edit.append(msg, b"Supported", &[b"path"]);
         }
         let passing = passing(ctx.now, link, message, true, Some(from.peer));
-        match self.half.calls.request(Some(id), &passing, &mut self.half.links, out) {
-            Ok(Some(body)) => self.edit.set_body(msg, &body),
-            Ok(None) => {}
-            Err(why) => return self.reply(ctx, id, why.status(), Some(&why.to_string()), out),
-        }
-        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: b"" };
-        let (core, mut wire) = self.half.split(out);
-        core.forward(ctx, id, hop, identity, &mut self.edit, &mut wire);
+        self.forward(ctx, id, &passing, hop, out);
     }
 
     /// Offers what has waited to the new tunnel.
@@ -113,8 +106,20 @@ impl Agent {
             self.edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[route.as_bytes()]);
         }
         let passing = passing(ctx.now, link, message, false, None);
-        match self.half.calls.request(Some(id), &passing, &mut self.half.links, out) {
-            Ok(Some(body)) => self.edit.set_body(msg, &body),
+        self.forward(ctx, id, &passing, hop, out);
+    }
+
+    /// Sends an edited request on, its description rewritten; refuses it where its media cannot pass.
+    fn forward(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        passing: &Passing<'_>,
+        hop: Hop,
+        out: &mut Outbox,
+    ) {
+        match self.half.calls.request(Some(id), passing, &mut self.half.links, out) {
+            Ok(Some(body)) => self.edit.set_body(passing.msg, &body),
             Ok(None) => {}
             Err(why) => return self.reply(ctx, id, why.status(), Some(&why.to_string()), out),
         }
