@@ -59,6 +59,7 @@
 //! A node that panics has a bug: nothing that arrives from outside may cause one.
 
 mod held;
+mod metrics;
 mod outbox;
 mod question;
 mod time;
@@ -67,8 +68,9 @@ mod timers;
 pub mod testing;
 
 pub use held::Held;
+pub use metrics::{Metric, Metrics};
 pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Transport};
-pub use question::{Answer, Credential, Credentials, Question};
+pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};
 pub use rand_core::RngCore;
 pub use serde_json::Value as Status;
 pub use time::Time;
@@ -146,6 +148,9 @@ pub enum Input<'a> {
         /// Of a TLS connection: 32 bytes known to its two ends alone (RFC 5705, RFC 8446 §7.5), label
         /// `EXPORTER-causeway`, no context.
         exporter: Option<[u8; 32]>,
+        /// Of a TLS connection: the DNS names and URIs (subjectAltName, RFC 5922 §7.1) of the certificate that
+        /// the peer has shown and that the driver has verified; empty where it showed none.
+        names: &'a [String],
     },
     /// A flow is gone: refused, reset, closed by the peer, or it could not be bound. Not sent for a flow
     /// that the node closed itself.
@@ -204,6 +209,26 @@ pub trait Node {
     fn status(&self, now: Time) -> Status {
         let _ = now;
         Status::Null
+    }
+
+    /// One of the node's tables in full, for a person who looks for something: `table` is a name that the node's
+    /// documentation lists (`aors`, `calls` …), `filter` a part of the key, empty for all. The node bounds the
+    /// answer; [`Status::Null`] means that there is no such table.
+    fn table(&self, now: Time, table: &str, filter: &str) -> Status {
+        let _ = (now, table, filter);
+        Status::Null
+    }
+
+    /// What is counted and measured, for a monitoring system.
+    fn metrics(&self, now: Time, metrics: &mut Metrics) {
+        let _ = (now, metrics);
+    }
+
+    /// The operator has changed what the node may read again: access lists, policies. What that is, the node's
+    /// own type says; the driver only carries it.
+    fn reload(&mut self, settings: &Status) -> Result<(), String> {
+        let _ = settings;
+        Ok(())
     }
 
     /// Whether nothing is under way any more after [`Input::Drain`].

@@ -132,6 +132,14 @@ pub enum Output<'a> {
         /// The question.
         question: &'a Question,
     },
+    /// Append a line to a journal that others read: call records. It is written in the order given, by a thread of
+    /// its own; a journal that the driver was not given drops it.
+    Line {
+        /// Which journal, a constant of the crate that writes it.
+        journal: &'static str,
+        /// The line without its end, UTF-8.
+        line: &'a str,
+    },
     /// Tell the operator.
     Notice {
         /// How loud.
@@ -162,6 +170,7 @@ enum Item {
     Wake { flow: Flow },
     Persist { seq: u64, record: Box<Record> },
     Ask { id: u64, question: Box<Question> },
+    Line { journal: &'static str, line: String },
     Notice { level: Level, text: String },
 }
 
@@ -226,6 +235,11 @@ impl Outbox {
         self.push(Item::Ask { id, question: Box::new(question) });
     }
 
+    /// Appends a line to a journal; see [`Output::Line`].
+    pub fn line(&mut self, journal: &'static str, line: String) {
+        self.push(Item::Line { journal, line });
+    }
+
     /// Tells the operator.
     pub fn notice(&mut self, level: Level, text: impl Into<String>) {
         self.items.push((None, Item::Notice { level, text: text.into() }));
@@ -255,6 +269,7 @@ impl Outbox {
                 Item::Persist { seq, record: Box::new(record.clone()) }
             }
             Output::Ask { id, question } => Item::Ask { id, question: Box::new(question.clone()) },
+            Output::Line { journal, line } => Item::Line { journal, line: line.to_owned() },
             Output::Notice { level, text } => Item::Notice { level, text: text.to_owned() },
         };
         self.items.push((gate, item));
@@ -306,6 +321,7 @@ impl Item {
             Self::Wake { flow } => Output::Wake { flow: *flow },
             Self::Persist { seq, record } => Output::Persist { seq: *seq, record },
             Self::Ask { id, question } => Output::Ask { id: *id, question },
+            Self::Line { journal, line } => Output::Line { journal, line },
             Self::Notice { level, text } => Output::Notice { level: *level, text },
         }
     }

@@ -1,6 +1,6 @@
 //! What a node may ask and wait for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Something that only the world outside the node can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,19 @@ pub enum Question {
         host: String,
         /// The port to put into the answers.
         port: u16,
+    },
+    /// The DNS records of one kind under a name (RFC 1035, RFC 2782, RFC 3403), CNAMEs followed: what the server
+    /// location of RFC 3263 is made of.
+    Records {
+        /// The owner name, without a dot at its end.
+        name: String,
+        /// Which records.
+        kind: RecordKind,
+    },
+    /// Does the subscriber database know this address of record?
+    Subscriber {
+        /// The canonical URI.
+        aor: Vec<u8>,
     },
     /// Is this digest response right? Only the subscriber database knows HA1, so it is the one to compare.
     Credential(Box<Credential>),
@@ -48,8 +61,75 @@ pub enum Answer {
     /// Addresses in the order in which to try them; empty if the name has none or cannot be resolved, with
     /// the reason.
     Addresses(Vec<SocketAddr>, String),
+    /// The records found, with the seconds for which they may be kept. None at all, with the reason, where the
+    /// name does not exist, has no such record, or cannot be asked for.
+    Records {
+        /// The records.
+        records: Vec<DnsRecord>,
+        /// How long they are good for; of a negative answer, how long that is.
+        ttl: u32,
+        /// Why there are none, for a log line.
+        why: String,
+    },
+    /// Whether the address of record is known.
+    Subscriber(Lookup),
     /// The verdict on a credential.
     Credential(Credentials),
+}
+
+/// Which DNS records are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RecordKind {
+    /// NAPTR.
+    Naptr,
+    /// SRV.
+    Srv,
+    /// A and AAAA, the system's hosts file included; the family preferred by the system comes first.
+    Address,
+}
+
+/// One DNS record, as far as server location uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnsRecord {
+    /// NAPTR (RFC 3403 §4.1); only those without a regular expression are of use here.
+    Naptr {
+        /// Lower ones first.
+        order: u16,
+        /// Within an order, lower ones first.
+        preference: u16,
+        /// `s`: the replacement has SRV records; `a`: it has addresses.
+        flags: String,
+        /// `SIP+D2U`, `SIPS+D2T` …
+        service: String,
+        /// Substitution expression; empty where `replacement` counts.
+        regexp: String,
+        /// The next name to ask for.
+        replacement: String,
+    },
+    /// SRV (RFC 2782).
+    Srv {
+        /// Lower ones first.
+        priority: u16,
+        /// Share among those of equal priority.
+        weight: u16,
+        /// Port of the service.
+        port: u16,
+        /// Host that offers it.
+        target: String,
+    },
+    /// A or AAAA.
+    Address(IpAddr),
+}
+
+/// What the subscriber database says of an address of record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// There is such a subscriber.
+    Known,
+    /// There is none.
+    Unknown,
+    /// The database cannot be asked just now.
+    Unavailable,
 }
 
 /// What the subscriber database says of a digest response.

@@ -3,7 +3,7 @@
 use crate::engine::{Command, Engine, Hosted, Mail, Member, Ready};
 use crate::persist::Persister;
 use crate::tls;
-use causeway_node::{Credential, Credentials, Ctx, Flow, Node, Outbox, Status};
+use causeway_node::{Credential, Credentials, Ctx, Flow, Lookup, Node, Outbox, Status};
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +15,12 @@ use std::time::Duration;
 pub trait Authority: Send {
     /// Is this digest response right?
     fn check(&mut self, credential: &Credential) -> Credentials;
+
+    /// Is there such a subscriber? Who cannot tell says that there is.
+    fn knows(&mut self, aor: &[u8]) -> Lookup {
+        let _ = aor;
+        Lookup::Known
+    }
 }
 
 impl<F: FnMut(&Credential) -> Credentials + Send> Authority for F {

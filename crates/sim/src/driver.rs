@@ -3,8 +3,8 @@
 use crate::event::{Event, Own};
 use crate::{NodeId, World};
 use causeway_node::{
-    Answer, Class, Connect, Ctx, Flow, Gate, Held, Input, Node, Outbox, Output, Question, Record, Time,
-    Transport,
+    Answer, Class, Connect, Ctx, DnsRecord, Flow, Gate, Held, Input, Node, Outbox, Output, Question, Record,
+    RecordKind, Time, Transport,
 };
 use rand::rngs::StdRng;
 use std::any::Any;
@@ -122,7 +122,14 @@ impl World {
             Own::Wake => self.wake(id),
             Own::Bound { flow, socket, local } => {
                 if self.slots[id.0].flows.get(&flow).is_some_and(|s| s.0 == socket) {
-                    let opened = Input::Opened { flow, listener: None, local, peer: local, exporter: None };
+                    let opened = Input::Opened {
+                        flow,
+                        listener: None,
+                        local,
+                        peer: local,
+                        exporter: None,
+                        names: &[],
+                    };
                     self.deliver(id, opened);
                 }
             }
@@ -195,6 +202,7 @@ impl World {
             Output::Wake { flow } => self.ask_wake(id, flow),
             Output::Persist { seq, record } => self.slots[id.0].journal.pending.push((seq, record.clone())),
             Output::Ask { id: question, question: what } => self.ask(id, question, what),
+            Output::Line { journal, line } => self.lines.push((id, journal, line.to_owned())),
             Output::Notice { level, text } => self.note(id, &format!("{level:?}"), None, text.as_bytes()),
         }
     }
@@ -212,11 +220,24 @@ impl World {
                 let delay = if literal.is_some() { Duration::ZERO } else { self.name_delay };
                 (delay, Answer::Addresses(found, why))
             }
+            Question::Records { name, kind } => (self.name_delay, self.records_of(name, *kind)),
+            Question::Subscriber { aor } => (Duration::ZERO, Answer::Subscriber((self.knows)(aor))),
             Question::Credential(credential) => {
                 (Duration::ZERO, Answer::Credential((self.authority)(credential)))
             }
         };
         self.own(id, self.now + delay, Own::Answer { question, answer });
+    }
+
+    fn records_of(&self, name: &str, kind: RecordKind) -> Answer {
+        let name = name.to_ascii_lowercase();
+        let (mut records, ttl) = self.zone.get(&(name.clone(), kind)).cloned().unwrap_or((Vec::new(), 60));
+        if kind == RecordKind::Address && records.is_empty() {
+            let known = self.names.get(&name).into_iter().flatten();
+            records = known.map(|ip| DnsRecord::Address(*ip)).collect();
+        }
+        let why = if records.is_empty() { format!("{name}: no such record") } else { String::new() };
+        Answer::Records { records, ttl, why }
     }
 
     fn begin_commit(&mut self, id: NodeId) {

@@ -2,7 +2,7 @@
 
 use crate::world::ip;
 use crate::{Link, Mapping, NatId, NodeId, World};
-use causeway_node::{Credential, Credentials, Record};
+use causeway_node::{Credential, Credentials, DnsRecord, Lookup, Record, RecordKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -81,6 +81,12 @@ impl World {
         self.names.insert(host.to_ascii_lowercase(), addresses.iter().map(|a| ip(a)).collect());
     }
 
+    /// The DNS records of one kind under a name, and for how many seconds they may be kept; NAPTR and SRV exist
+    /// only so, addresses also by [`World::name`].
+    pub fn zone(&mut self, name: &str, kind: RecordKind, records: &[DnsRecord], ttl: u32) {
+        self.zone.insert((name.to_ascii_lowercase(), kind), (records.to_vec(), ttl));
+    }
+
     /// How long a name takes to resolve, 5 ms unless told.
     pub fn set_name_delay(&mut self, delay: Duration) {
         self.name_delay = delay;
@@ -89,6 +95,17 @@ impl World {
     /// Who answers [`causeway_node::Question::Credential`]; nobody unless told.
     pub fn authority(&mut self, authority: impl FnMut(&Credential) -> Credentials + 'static) {
         self.authority = Box::new(authority);
+    }
+
+    /// Who answers [`causeway_node::Question::Subscriber`]; every address of record is known unless told.
+    pub fn subscribers(&mut self, knows: impl FnMut(&[u8]) -> Lookup + 'static) {
+        self.knows = Box::new(knows);
+    }
+
+    /// The lines that this node has written to a journal.
+    pub fn lines(&self, id: NodeId, journal: &str) -> Vec<&str> {
+        let own = self.lines.iter().filter(|(node, name, _)| *node == id && *name == journal);
+        own.map(|(_, _, line)| line.as_str()).collect()
     }
 
     /// How long a commit takes on this node's disk, 1 ms unless told.

@@ -42,7 +42,7 @@ impl From<Input<'_>> for Heard {
             Input::Start => Self::Start,
             Input::Datagram { flow, from, bytes } => Self::Datagram { flow, from, bytes: bytes.to_vec() },
             Input::Stream { flow, bytes } => Self::Stream { flow, bytes: bytes.to_vec() },
-            Input::Opened { flow, listener, local, peer, exporter } => {
+            Input::Opened { flow, listener, local, peer, exporter, .. } => {
                 Self::Opened { flow, listener, local, peer, exporter }
             }
             Input::Closed { flow, why } => Self::Closed { flow, why: why.to_owned() },

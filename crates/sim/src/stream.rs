@@ -242,7 +242,7 @@ impl World {
         }
         end.state = State::Open;
         let (id, flow, listener, local, peer) = (end.node, end.flow, end.listener, end.local, end.peer);
-        self.deliver(id, Input::Opened { flow, listener, local, peer, exporter });
+        self.deliver(id, Input::Opened { flow, listener, local, peer, exporter, names: &[] });
         self.pump(at);
     }
 

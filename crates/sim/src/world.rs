@@ -5,7 +5,9 @@ use crate::event::{Entry, Event, Own};
 use crate::link::Links;
 use crate::nat::{Nat, NatBox};
 use crate::stream::Conn;
-use causeway_node::{Credential, Credentials, Ctx, Flow, Node, Outbox, Status, Time};
+use causeway_node::{
+    Credential, Credentials, Ctx, DnsRecord, Flow, Lookup, Node, Outbox, RecordKind, Status, Time,
+};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use std::any::Any;
@@ -44,6 +46,7 @@ pub(crate) struct Host {
 }
 
 pub(crate) type Authority = Box<dyn FnMut(&Credential) -> Credentials>;
+pub(crate) type Knows = Box<dyn FnMut(&[u8]) -> Lookup>;
 
 /// Hosts, nodes, network and time. See the crate's front page.
 pub struct World {
@@ -60,8 +63,11 @@ pub struct World {
     pub(crate) conns: BTreeMap<u64, Conn>,
     pub(crate) next_id: u64,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) zone: BTreeMap<(String, RecordKind), (Vec<DnsRecord>, u32)>,
     pub(crate) name_delay: Duration,
     pub(crate) authority: Authority,
+    pub(crate) knows: Knows,
+    pub(crate) lines: Vec<(NodeId, &'static str, String)>,
     pub(crate) refuse_tls: BTreeMap<SocketAddr, String>,
     pub(crate) window: usize,
     pub(crate) patience: Duration,
@@ -87,8 +93,11 @@ impl World {
             conns: BTreeMap::new(),
             next_id: 1,
             names: BTreeMap::new(),
+            zone: BTreeMap::new(),
             name_delay: Duration::from_millis(5),
             authority: Box::new(|_| Credentials::Unavailable),
+            knows: Box::new(|_| Lookup::Known),
+            lines: Vec::new(),
             refuse_tls: BTreeMap::new(),
             window: 64 * 1024,
             patience: Duration::from_secs(60),

@@ -258,7 +258,7 @@ impl Engine {
                 Later::Opened(token, opening) => {
                     let Opening { flow, listener, local, peer, exporter } = *opening;
                     if self.flow_token(node, flow) == Some(token) {
-                        self.hand(node, Input::Opened { flow, listener, local, peer, exporter });
+                        self.hand(node, Input::Opened { flow, listener, local, peer, exporter, names: &[] });
                     }
                 }
                 Later::Closed { token, flow, why } => {

@@ -2,7 +2,7 @@
 
 use super::{Engine, Kind, Later, Token};
 use crate::resolve::Resolver;
-use causeway_node::{Answer, Credentials, Flow, Level, Output, Question};
+use causeway_node::{Answer, Credentials, Flow, Level, Lookup, Output, Question};
 
 impl Engine {
     /// Carries out what is in a node's outbox.
@@ -32,6 +32,8 @@ impl Engine {
             Output::Close { flow } => self.close(node, flow),
             Output::Persist { seq, record } => self.nodes[node].journal.write(seq, record.clone()),
             Output::Ask { id, question } => self.ask(node, id, question),
+            // No journal is given to a worker yet.
+            Output::Line { .. } => {}
             Output::Notice { level, text } => self.notice(node, level, text),
         }
     }
@@ -74,6 +76,14 @@ impl Engine {
                 Some(answer) => Some(answer),
                 None => self.resolver.ask(node, question, host, *port),
             },
+            Question::Records { name, .. } => {
+                let why = format!("{name}: only addresses can be asked for");
+                Some(Answer::Records { records: Vec::new(), ttl: 0, why })
+            }
+            Question::Subscriber { aor } => {
+                let authority = self.nodes[node].authority.as_mut();
+                Some(Answer::Subscriber(authority.map_or(Lookup::Unavailable, |a| a.knows(aor))))
+            }
             Question::Credential(credential) => {
                 let authority = self.nodes[node].authority.as_mut();
                 let verdict = authority.map_or(Credentials::Unavailable, |a| a.check(credential));
