@@ -18,16 +18,21 @@
 //! Bounds: [`Hub::CONNECTIONS`] connections, the oldest idle one giving way to a new one; 256 KiB wait for a
 //! connection that is being opened, what exceeds them is dropped and counted.
 
+mod capture;
 mod connections;
 mod names;
 mod receive;
+mod send;
 mod traffic;
 
+pub use capture::{Copies, HepConfig};
 pub use names::proves;
+pub use send::HubSink;
 pub use traffic::{Refused, Traffic};
 
-use crate::transaction::{Hop, Sink, Transport};
+use crate::transaction::{Hop, Transport};
 use crate::{Message, validate};
+use capture::Capture;
 use causeway_node::{Class, Ctx, Flow, Input, Metrics, Outbox, Time, Transport as Wire};
 use connections::{Connection, Table};
 use std::net::SocketAddr;
@@ -42,7 +47,10 @@ pub struct Hub {
     role: validate::Role,
     table: Table,
     ledger: Ledger,
+    capture: Option<Box<Capture>>,
     now: Time,
+    /// Milliseconds since 1970 at a time, both of the last input.
+    clock: (u64, Time),
     /// What was kept from the element.
     pub refused: Refused,
 }
@@ -66,7 +74,9 @@ impl Hub {
             role: validate::Role::Server,
             table: Table::new(first + RESERVED, Self::FLOWS - RESERVED, Self::IDLE),
             ledger: Ledger::default(),
+            capture: None,
             now: Time::ZERO,
+            clock: (0, Time::ZERO),
             refused: Refused::default(),
         }
     }
@@ -89,6 +99,19 @@ impl Hub {
         self
     }
 
+    /// Copies every message received and sent to a capture server (HEP version 3). Over TCP and TLS the element
+    /// must pass [`causeway_node::Node::fill`] on to [`Hub::fill`], and in any case deadline and timeout. A
+    /// server that is slow or gone holds nothing up: what it does not take is dropped and counted.
+    pub fn capture(mut self, config: HepConfig) -> Self {
+        self.capture = Some(Box::new(Capture::new(config, Flow(self.first + 3))));
+        self
+    }
+
+    /// How copying to a capture server fares, if there is one.
+    pub fn copies(&self) -> Option<Copies> {
+        self.capture.as_ref().map(|capture| capture.copies())
+    }
+
     fn udp(&self) -> Flow {
         Flow(self.first)
     }
@@ -107,6 +130,9 @@ impl Hub {
         out.listen(self.listener(), self.local, Wire::Tcp, Class::Signalling);
         if let Some(local) = self.tls {
             out.listen(self.tls_listener(), local, Wire::Tls, Class::Signalling);
+        }
+        if let Some(capture) = &self.capture {
+            capture.start(out);
         }
     }
 
@@ -197,13 +223,17 @@ impl Hub {
 
     /// When [`Hub::timeout`] is due.
     pub fn deadline(&self) -> Option<Time> {
-        self.table.deadline()
+        let capture = self.capture.as_ref().and_then(|capture| capture.deadline());
+        [self.table.deadline(), capture].into_iter().flatten().min()
     }
 
     /// Closes what has been idle for too long. Returns the connections that the hub itself has closed since the
     /// last call, for whatever reason: the element should tell its transactions.
     pub fn timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<Flow> {
         self.now = self.now.max(now);
+        if let Some(capture) = &mut self.capture {
+            capture.timeout(self.now, out);
+        }
         self.table.close_idle(self.now, out)
     }
 
@@ -217,6 +247,7 @@ impl Hub {
         arrived: &mut Vec<(Hop, Message)>,
     ) -> bool {
         self.now = self.now.max(ctx.now);
+        self.clock = (ctx.unix_ms, ctx.now);
         match *input {
             Input::Datagram { flow, from, bytes } if flow == self.udp() => {
                 self.datagram(from, bytes, out, arrived);
@@ -229,7 +260,13 @@ impl Hub {
             Input::Opened { flow, listener, local, peer, names, .. } => {
                 self.opened(flow, listener, local, peer, names, out)
             }
-            Input::Closed { flow, .. } => self.table.remove(flow).is_some(),
+            Input::Closed { flow, why } => match self.capture.as_deref_mut() {
+                Some(capture) if flow.0 == self.first + 3 => {
+                    capture.closed(self.now, why, out);
+                    true
+                }
+                _ => self.table.remove(flow).is_some(),
+            },
             _ => false,
         }
     }
@@ -253,15 +290,20 @@ impl Hub {
             self.tls = Some(local);
             return true;
         }
+        if let Some(capture) = self.capture_on(flow) {
+            capture.opened(out);
+            return true;
+        }
         if let Some(transport) = listener.and_then(|listener| self.accepts(listener)) {
             self.make_room(out);
             self.ledger.entry(transport).accepted += 1;
             self.table.accepted(self.now, flow, Connection::accepted(peer, local, transport, names));
             return true;
         }
-        let Some(waiting) = self.table.opened(flow, local, names) else { return false };
-        if !waiting.is_empty() {
-            out.stream(flow, &waiting);
+        let Some((transport, waiting)) = self.table.opened(flow, local, names) else { return false };
+        for message in waiting {
+            out.stream(flow, &message);
+            self.copy(local, peer, transport, &message, out);
         }
         true
     }
@@ -279,36 +321,8 @@ impl Hub {
             self.table.close_oldest(out);
         }
     }
-
-    fn send_on(&mut self, out: &mut Outbox, hop: &Hop, message: &[u8]) {
-        let sent = match hop.transport {
-            Transport::Udp => {
-                out.datagram(hop.flow, hop.peer, message);
-                true
-            }
-            _ => self.table.send(self.now, hop.flow, message, out),
-        };
-        let ledger = self.ledger.entry(hop.transport);
-        *if sent { &mut ledger.sent } else { &mut ledger.dropped } += 1;
-    }
-
-    /// A sink that sends through this hub.
-    pub fn sink<'a>(&'a mut self, out: &'a mut Outbox) -> HubSink<'a> {
-        HubSink { hub: self, out }
-    }
 }
 
-/// Flows that are no connections: a port, two listeners, and two kept for later.
+/// Flows that are no connections: a port, two listeners, the way to a capture server, and one kept
+/// for later.
 const RESERVED: u32 = 5;
-
-/// Sends messages through a hub.
-pub struct HubSink<'a> {
-    hub: &'a mut Hub,
-    out: &'a mut Outbox,
-}
-
-impl Sink for HubSink<'_> {
-    fn send(&mut self, hop: &Hop, message: &[u8]) {
-        self.hub.send_on(self.out, hop, message);
-    }
-}

@@ -23,7 +23,8 @@ pub(super) struct Connection {
     framer: Framer,
     open: bool,
     spoke: bool,
-    waiting: Vec<u8>,
+    waiting: Vec<Vec<u8>>,
+    waiting_bytes: usize,
     since: Time,
     last_used: Time,
 }
@@ -40,6 +41,7 @@ impl Connection {
             open: false,
             spoke: false,
             waiting: Vec::new(),
+            waiting_bytes: 0,
             since: Time::ZERO,
             last_used: Time::ZERO,
         }
@@ -67,6 +69,17 @@ impl Connection {
             false => idle,
         }
     }
+}
+
+/// What has become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It left from this address.
+    From(SocketAddr),
+    /// It leaves when the connection is open.
+    Waits,
+    /// The connection is gone, or too much waits for it.
+    Dropped,
 }
 
 /// All connections, by flow and by peer.
@@ -164,13 +177,18 @@ impl Table {
         self.all.insert(flow, connection);
     }
 
-    /// A connection asked for is open: what has waited for it, or `None` if nobody asked.
-    pub fn opened(&mut self, flow: Flow, local: SocketAddr, names: &[String]) -> Option<Vec<u8>> {
+    /// A connection asked for is open: the messages that have waited for it, or `None` if nobody asked.
+    pub fn opened(
+        &mut self,
+        flow: Flow,
+        local: SocketAddr,
+        names: &[String],
+    ) -> Option<(Transport, Vec<Vec<u8>>)> {
         let connection = self.all.get_mut(&flow)?;
         connection.open = true;
         connection.local = local;
         connection.names = names.to_vec();
-        Some(std::mem::take(&mut connection.waiting))
+        Some((connection.transport, std::mem::take(&mut connection.waiting)))
     }
 
     /// Bytes have come: lends out the framer that cuts them.
@@ -193,19 +211,20 @@ impl Table {
         }
     }
 
-    /// Sends a message, or keeps it until the connection is open; false if it can do neither.
-    pub fn send(&mut self, now: Time, flow: Flow, message: &[u8], out: &mut Outbox) -> bool {
-        let Some(connection) = self.all.get_mut(&flow) else { return false };
+    /// Sends a message, or keeps it until the connection is open.
+    pub fn send(&mut self, now: Time, flow: Flow, message: &[u8], out: &mut Outbox) -> Sent {
+        let Some(connection) = self.all.get_mut(&flow) else { return Sent::Dropped };
         connection.last_used = now;
         if connection.open {
             out.stream(flow, message);
-            return true;
+            return Sent::From(connection.local);
         }
-        let room = connection.waiting.len() + message.len() <= WAITING;
-        if room {
-            connection.waiting.extend_from_slice(message);
+        if connection.waiting_bytes + message.len() > WAITING {
+            return Sent::Dropped;
         }
-        room
+        connection.waiting_bytes += message.len();
+        connection.waiting.push(message.to_vec());
+        Sent::Waits
     }
 
     pub fn deadline(&self) -> Option<Time> {

@@ -27,6 +27,10 @@ impl Hub {
 
     fn accept(&mut self, hop: Hop, message: Message, out: &mut Outbox, arrived: &mut Vec<(Hop, Message)>) {
         self.ledger.entry(hop.transport).received += 1;
+        if self.capture.is_some() {
+            let local = self.table.get(hop.flow).map_or(self.local, |connection| connection.local);
+            self.copy(hop.peer, local, hop.transport, message.msg().bytes(), out);
+        }
         match validate::verdict_as(message.msg(), self.role) {
             Ok(()) => arrived.push((hop, message)),
             Err(verdict) => {

@@ -89,4 +89,10 @@ pub(super) fn metrics(hub: &Hub, metrics: &mut Metrics) {
         let help = "What never reached the element: no SIP, invalid messages, streams that cannot be cut";
         metrics.counter("sip_refused_total", help, &[("reason", reason)], value);
     }
+    if let Some(copies) = hub.copies() {
+        for (fate, value) in [("sent", copies.sent), ("dropped", copies.dropped)] {
+            let help = "Copies of messages for the capture server";
+            metrics.counter("sip_copies_total", help, &[("fate", fate)], value);
+        }
+    }
 }
