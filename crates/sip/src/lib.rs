@@ -51,6 +51,7 @@ pub mod framer;
 pub mod fuzzing;
 mod headers;
 pub mod hub;
+pub mod locate;
 pub mod message;
 mod method;
 pub mod proxy;
