@@ -65,6 +65,13 @@ impl Gatekeeper {
         self.algorithms.iter().map(challenge).collect()
     }
 
+    /// Whether a request brings credentials for this realm, or some that cannot be read.
+    pub fn is_given(&self, msg: Msg<'_>) -> bool {
+        let register = msg.method() == Method::Register;
+        let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
+        msg.all(header).any(|value| Credentials::parse(value).is_err() || is_for_realm(value, &self.realm))
+    }
+
     /// Looks at a request's credentials for this realm.
     pub fn examine(&self, unix_ms: u64, keys: &Keys, msg: Msg<'_>) -> Auth {
         let register = msg.method() == Method::Register;

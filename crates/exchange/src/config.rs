@@ -1,6 +1,7 @@
 //! What an exchange is told when it is made, and what it can be told again while it runs.
 
 use causeway_sip::digest::Algorithm;
+use causeway_sip::hub::HepConfig;
 use causeway_sip::transaction::Timing;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
@@ -143,6 +144,8 @@ pub struct Config {
     pub sip: SocketAddr,
     /// Address and port for TLS, with the certificate that the driver was given; `None`: no TLS at all.
     pub tls: Option<SocketAddr>,
+    /// Where copies of all messages go (HEP), if anywhere.
+    pub capture: Option<HepConfig>,
     /// Whether credentials are asked for at all.
     pub authenticate: bool,
     /// How much it remembers.
@@ -177,6 +180,7 @@ impl Config {
             domain: domain.into().to_ascii_lowercase(),
             sip,
             tls: None,
+            capture: None,
             authenticate: true,
             mode: Mode::Call,
             policy: Policy::default(),

@@ -1,6 +1,7 @@
 //! Who a request says it is from, and to whom that may be told (RFC 3323, RFC 3325).
 
 use crate::config::Network;
+use causeway_sip::hub::proves;
 use causeway_sip::{Edit, HeaderId, Msg, NameAddr};
 use std::net::IpAddr;
 
@@ -36,13 +37,12 @@ impl TrustDomain {
     /// Whether a peer belongs to it, by address or by a name that it has proved.
     pub fn has(&self, peer: IpAddr, names: &[String]) -> bool {
         self.networks.iter().any(|network| network.contains(peer))
-            || names.iter().any(|name| self.has_name(name))
+            || !names.is_empty() && self.names.iter().any(|domain| proves(names, domain))
     }
 
-    /// Whether a domain belongs to it by name.
-    pub fn has_name(&self, name: &str) -> bool {
-        let bare = name.strip_prefix("sip:").unwrap_or(name);
-        self.names.iter().any(|known| known.eq_ignore_ascii_case(bare))
+    /// Whether a domain belongs to it, once its certificate has proved that it is the one.
+    pub fn has_domain(&self, domain: &str) -> bool {
+        self.names.iter().any(|known| known.eq_ignore_ascii_case(domain))
     }
 }
 

@@ -144,11 +144,14 @@ impl Exchange {
     ) -> bool {
         while let Some(mut copy) = target.pop_front() {
             let fault = match copy.next.clone() {
-                Next::Place(candidate) => return self.send(ctx, id, copy, &candidate, target, width, out),
+                Next::Place(candidate) => {
+                    let hop = self.hop(ctx.now, &candidate, out);
+                    let trusted = self.is_trusted(&hop, &candidate.domain);
+                    return self.send(ctx, id, &copy, (hop, trusted), target, width, out);
+                }
                 Next::Flow { peer, transport, instead } => {
-                    if transport == Transport::Udp || self.hub.has_connection(peer) {
-                        let candidate = Candidate { peer, transport, domain: String::new() };
-                        return self.send(ctx, id, copy, &candidate, target, width, out);
+                    if let Some(hop) = self.hub.existing(peer, transport) {
+                        return self.send(ctx, id, &copy, (hop, false), target, width, out);
                     }
                     if let Some(uri) = instead {
                         copy.next = Next::Uri(uri);
@@ -249,8 +252,8 @@ impl Exchange {
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ServerId,
-        copy: Copy,
-        candidate: &Candidate,
+        copy: &Copy,
+        (hop, next_is_trusted): (Hop, bool),
         rest: Target,
         width: usize,
         out: &mut Outbox,
@@ -258,21 +261,17 @@ impl Exchange {
         let Some((request, from)) = self.core.request(id).cloned().zip(self.core.from(id)) else {
             return false;
         };
-        let hop = self.hop(ctx.now, candidate, out);
         let Some(plan) = self.plans.get_mut(&id) else { return false };
         let sender = std::mem::take(&mut plan.sender);
         let share = plan.breadth / u32::try_from(width.max(1)).unwrap_or(u32::MAX);
         let change = Change {
-            copy: &copy,
+            copy,
             to: hop.transport,
             from: from.transport,
             breadth: share.max(1),
             sender: &sender,
             session: plan.session,
-            next_is_trusted: !copy.to_user && self.trust.has(hop.peer.ip(), self.names(&hop))
-                || !candidate.domain.is_empty()
-                    && hop.transport == Transport::Tls
-                    && self.trust.has_name(&candidate.domain),
+            next_is_trusted: next_is_trusted && !copy.to_user,
         };
         self.edit_request(&request, &change);
         let hash = format!("{:016x}", route::loop_hash(self.loop_seed, request.msg()));
@@ -353,9 +352,16 @@ impl Exchange {
         }
     }
 
-    /// The hop to a place.
+    /// The hop to a place; where TLS runs, its certificate must name the domain that led there.
     pub(super) fn hop(&mut self, now: Time, candidate: &Candidate, out: &mut Outbox) -> Hop {
-        self.hub.hop(now, candidate.peer, candidate.transport, out)
+        self.hub.hop_to(now, candidate.peer, candidate.transport, &candidate.domain, out)
+    }
+
+    /// Whether whoever is at the other end belongs to the trust domain: by address, or by the domain that its
+    /// certificate has to prove.
+    fn is_trusted(&self, hop: &Hop, domain: &str) -> bool {
+        self.trust.has(hop.peer.ip(), self.names(hop))
+            || hop.transport == Transport::Tls && self.trust.has_domain(domain)
     }
 
     fn is_invite(&self, id: ServerId) -> bool {

@@ -6,8 +6,8 @@ use crate::config::Foreign;
 use crate::identity::Sender;
 use crate::route;
 use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
-use causeway_sip::transaction::{Hop, ServerId};
-use causeway_sip::{HeaderId, Message, Method, Msg, Uri};
+use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly, stateless_tag};
+use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
 use std::net::IpAddr;
 
 /// What a request must show.
@@ -18,6 +18,14 @@ enum Demand {
     Credentials,
     /// Nothing would help.
     Refuse(u16),
+}
+
+/// The registrar challenges as the server that it is, all else is challenged by the proxy (RFC 3261 §22.3).
+fn challenge_kind(msg: Msg<'_>) -> (u16, &'static str) {
+    match msg.method() {
+        Method::Register => (401, "WWW-Authenticate"),
+        _ => (407, "Proxy-Authenticate"),
+    }
 }
 
 impl Exchange {
@@ -75,8 +83,47 @@ impl Exchange {
 
     /// The names that the peer of a hop has proved by its certificate.
     pub(super) fn names(&self, hop: &Hop) -> &[String] {
-        let _ = hop;
-        &[]
+        match hop.transport {
+            Transport::Tls => self.hub.names(hop.flow),
+            _ => &[],
+        }
+    }
+
+    /// A request that needs credentials and brings none is challenged before it costs a transaction (RFC 3261
+    /// §8.2.7, §26.3.2.4). Says whether it was.
+    pub(super) fn challenge_at_the_door(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Hop,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> bool {
+        let msg = message.msg();
+        let begins = msg.is_request() && !matches!(msg.method(), Method::Ack | Method::Cancel);
+        if !begins || self.draining || self.gatekeeper.is_given(msg) || !self.wants_credentials(msg, from) {
+            return false;
+        }
+        self.counters.request(msg.method());
+        self.counters.challenged += 1;
+        let (status, name) = challenge_kind(msg);
+        self.counters.answered_here(status);
+        let values = self.gatekeeper.challenges(ctx, &self.keys, false);
+        let answer = |msg: Msg<'_>| {
+            let response = response_to(msg, status, None, Some(&stateless_tag(msg)));
+            response.headers(name, &values).finish()
+        };
+        respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
+        true
+    }
+
+    /// Whether this request would be challenged, everything else being right.
+    fn wants_credentials(&self, msg: Msg<'_>, from: Hop) -> bool {
+        let options_to_us = || {
+            let uri = Uri::parse(msg.request_uri());
+            uri.is_some_and(|uri| uri.user.is_none() && route::is_local(&self.config, &uri))
+        };
+        let free = msg.method() == Method::Options && options_to_us();
+        !free && msg.max_forwards() != Some(0) && matches!(self.demand(msg, from), Demand::Credentials)
     }
 
     /// Asks for credentials, or whether those given are right.
@@ -118,8 +165,7 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         self.counters.challenged += 1;
-        let register = message.msg().method() == Method::Register;
-        let (status, name) = if register { (401, "WWW-Authenticate") } else { (407, "Proxy-Authenticate") };
+        let (status, name) = challenge_kind(message.msg());
         let values = self.gatekeeper.challenges(ctx, &self.keys, stale);
         let headers: Vec<(&str, &[u8])> = values.iter().map(|value| (name, value.as_slice())).collect();
         self.reply_with(ctx, id, status, &headers, out);

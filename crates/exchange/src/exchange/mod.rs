@@ -15,7 +15,7 @@ use crate::location::Location;
 use crate::resolver::Resolver;
 use crate::route;
 use crate::throttle::Throttle;
-use causeway_node::{Ctx, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers};
+use causeway_node::{Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers};
 use causeway_sip::hub::Hub;
 use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
@@ -35,6 +35,17 @@ enum Waiting {
     Subscriber(ServerId),
     /// The next hop of a target of this request.
     Place(Box<Unlocated>),
+}
+
+fn hub(config: &Config) -> Hub {
+    let mut hub = Hub::new(0, config.sip);
+    if let Some(tls) = config.tls {
+        hub = hub.tls(tls);
+    }
+    match config.capture.clone() {
+        Some(capture) => hub.capture(capture),
+        None => hub,
+    }
 }
 
 /// Registrar, location service and proxy of one domain.
@@ -89,7 +100,7 @@ impl Exchange {
             throttle: Throttle::default(),
             resolver: Resolver::new(Transports { tls: config.tls.is_some() }),
             calls: Calls::default(),
-            hub: Hub::new(0, config.sip),
+            hub: hub(&config),
             core: Core::new(config.timing),
             plans: HashMap::new(),
             ringing: Timers::default(),
@@ -228,6 +239,9 @@ impl Exchange {
     }
 
     fn timeout(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        for flow in self.hub.timeout(ctx.now, out) {
+            self.core.closed(ctx.now, flow, &mut self.hub.sink(out));
+        }
         self.core.timeout(ctx.now, &mut self.hub.sink(out));
         while let Some(id) = self.ringing.pop(ctx.now) {
             self.stop_ringing(ctx.now, id, out);
@@ -252,6 +266,9 @@ impl Node for Exchange {
         let mut arrived = std::mem::take(&mut self.arrived);
         let taken = self.hub.input(ctx, &input, out, &mut arrived);
         for (from, message) in arrived.drain(..) {
+            if self.challenge_at_the_door(ctx, from, &message, out) {
+                continue;
+            }
             self.core.receive(ctx, from, message, &mut self.hub.sink(out));
         }
         self.arrived = arrived;
@@ -273,8 +290,13 @@ impl Node for Exchange {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let all = [self.core.deadline(), self.expiry, self.ringing.next(), self.calls.deadline()];
-        all.into_iter().flatten().min()
+        let own = [self.expiry, self.ringing.next(), self.calls.deadline()];
+        let below = [self.core.deadline(), self.hub.deadline()];
+        own.into_iter().chain(below).flatten().min()
+    }
+
+    fn fill(&mut self, _ctx: &mut Ctx<'_>, flow: Flow, room: usize, buf: &mut Vec<u8>) {
+        self.hub.fill(flow, room, buf);
     }
 
     fn status(&self, _now: Time) -> Status {

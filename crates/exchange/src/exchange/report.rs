@@ -4,6 +4,7 @@ use super::Exchange;
 use crate::config::Policy;
 use causeway_node::{Metrics, Status};
 use causeway_sip::Method;
+use causeway_sip::transaction::Transport;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -78,6 +79,9 @@ impl Exchange {
             "wrong_credentials": self.counters.wrong_credentials,
             "throttled": self.throttle.refused,
             "dns_answers": self.resolver.len(),
+            "copies": self.hub.copies().map(|copies| {
+                json!({"sent": copies.sent, "dropped": copies.dropped, "up": copies.up})
+            }),
             "garbage": refused.garbage,
             "invalid": refused.invalid,
             "broken_streams": refused.broken_streams,
@@ -88,6 +92,7 @@ impl Exchange {
         match table {
             "aors" => self.aors(filter),
             "calls" => self.calls.table(filter),
+            "transports" => self.transports(filter),
             _ => Status::Null,
         }
     }
@@ -109,6 +114,23 @@ impl Exchange {
                 })
             });
             json!({"aor": aor, "contacts": contacts.collect::<Status>()})
+        });
+        rows.collect()
+    }
+
+    fn transports(&self, filter: &str) -> Status {
+        let all = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+        let rows = all.into_iter().filter(|(name, _)| name.contains(filter)).map(|(name, transport)| {
+            let traffic = self.hub.traffic(transport);
+            json!({
+                "transport": name,
+                "received": traffic.received,
+                "sent": traffic.sent,
+                "dropped": traffic.dropped,
+                "accepted": traffic.accepted,
+                "opened": traffic.opened,
+                "connections": traffic.connections,
+            })
         });
         rows.collect()
     }
@@ -151,10 +173,10 @@ impl Exchange {
             ("bindings", "Bindings.", bindings),
             ("calls", "Calls under way.", self.calls.under_way()),
             ("sip_transactions", "Requests under way or absorbing retransmissions.", self.core.len()),
-            ("sip_connections", "TCP and TLS connections.", self.hub.connections()),
         ] {
             metrics.gauge(name, help, &[], value as f64);
         }
+        self.hub.metrics(metrics);
     }
 
     /// Takes a new policy; what is under way goes on under the old one.
