@@ -23,6 +23,7 @@
 
 mod auth;
 mod config;
+pub mod events;
 mod exchange;
 mod keys;
 mod location;
