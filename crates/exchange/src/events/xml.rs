@@ -345,7 +345,9 @@ impl<'a> Reader<'a> {
                 "" => reserved,
                 _ => reserved || attribute.value.is_empty(),
             };
-            if wrong {
+            // Other readers part a name from its space by a character that no URI holds.
+            let foreign = attribute.value.contains([' ', '{', '}', '|', '^', '`', '\\', '\t', '\n', '\r']);
+            if wrong || foreign {
                 return self.fault("a name-space declaration that is not allowed");
             }
             self.scope.push((self.open.len(), prefix, attribute.value));
@@ -512,6 +514,7 @@ mod tests {
             "<a><b xmlns:p='u'/><p:c/></a>",
             "<a xmlns:p=''/>",
             "<a xmlns:xmlns='u'/>",
+            "<a xmlns:p='u}v'/>",
             "<a:b:c xmlns:a='u'/>",
             "<:a/>",
             "<1/>",
