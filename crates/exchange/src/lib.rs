@@ -27,6 +27,7 @@ pub mod events;
 mod exchange;
 mod keys;
 mod location;
+pub mod messages;
 mod registrar;
 mod route;
 

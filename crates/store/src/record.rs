@@ -185,9 +185,13 @@ pub struct StoredMessage {
     pub received: u64,
     /// When it is not worth delivering any more, milliseconds since 1970.
     pub expires: u64,
-    /// The sender, as its From was.
+    /// From, as it was.
     pub from: String,
-    /// The header lines that go with it: name and value.
+    /// To, as it was.
+    pub to: String,
+    /// Content-Type; empty without a body.
+    pub content_type: String,
+    /// The other header lines that go with it: name and value.
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: String,
