@@ -1,10 +1,11 @@
 //! NOTIFY (RFC 6665 §4.2.2): when it is sent, what it says, and what its answer means.
 
 use super::resource::absence;
+use super::subscribe::is_sip;
 use super::subscription::{Package, Reason, Subscription};
 use super::{Action, Decision, Due, Events, reginfo};
 use causeway_node::Ctx;
-use causeway_sip::{HeaderId, Method, Msg, Uri};
+use causeway_sip::{HeaderId, Method, Msg};
 use std::time::Duration;
 
 /// What the answer to a NOTIFY means.
@@ -114,7 +115,6 @@ impl Events {
             Verdict::Told => {
                 // NOTIFY refreshes the target, and so does its answer (RFC 3261 §12.2.1.2).
                 let target = answer.and_then(|msg| msg.contact()).map(|contact| contact.uri);
-                let is_sip = |uri: &[u8]| Uri::parse(uri).is_some_and(|uri| uri.scheme.is_sip());
                 if target.is_some_and(|uri| is_sip(uri) && uri != subscription.dialog.target) {
                     answer.into_iter().for_each(|msg| subscription.dialog.refresh(msg));
                     if subscription.end.is_none() {

@@ -1,7 +1,7 @@
 //! What a person is shown.
 
-use super::Events;
-use causeway_node::Status;
+use super::{Events, Policy};
+use causeway_node::{Metrics, Status};
 use serde_json::json;
 
 impl Events {
@@ -22,6 +22,22 @@ impl Events {
             "publications_evicted": counters.evicted,
             "unreadable_records": counters.unreadable,
         })
+    }
+
+    /// Figures for a monitoring system.
+    pub fn metrics(&self, metrics: &mut Metrics) {
+        let counters = &self.counters;
+        let (subscriptions, publications) = (self.subscriptions.len() as f64, self.publishers.len() as f64);
+        metrics.gauge("event_subscriptions", "Subscriptions now.", &[], subscriptions);
+        metrics.gauge("event_publications", "Publications now.", &[], publications);
+        metrics.counter("event_notifies_total", "NOTIFY requests sent.", &[], counters.notified);
+        metrics.counter("event_notify_failures_total", "NOTIFY requests that failed.", &[], counters.failed);
+        metrics.counter("event_refused_total", "SUBSCRIBE and PUBLISH refused.", &[], counters.refused);
+    }
+
+    /// Who may watch a user's presence, if the user has decided.
+    pub fn policy(&self, aor: &[u8]) -> Option<&Policy> {
+        self.resources.get(aor)?.policy.as_ref()
     }
 
     /// `subscriptions` or `publications` of users whose address contains `filter`; anything else is no table.

@@ -212,7 +212,7 @@ fn contact(asked: &Asked<'_>) -> Vec<u8> {
 }
 
 /// Whether a Contact URI is one that a NOTIFY can be sent to, and that cannot break out of its line.
-fn is_sip(target: &[u8]) -> bool {
+pub(super) fn is_sip(target: &[u8]) -> bool {
     let plain = target.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"'));
     plain && Uri::parse(target).is_some_and(|uri| uri.scheme.is_sip())
 }

@@ -20,7 +20,7 @@ mod queue;
 mod tests;
 
 use crate::events::{Action, text};
-use causeway_node::{Ctx, Record, Status, Time, Timers};
+use causeway_node::{Ctx, Metrics, Record, Status, Time, Timers};
 use causeway_sip::transaction::{Hop, ServerId};
 use causeway_sip::{HeaderId, Msg, response_to};
 use causeway_store::record::{Kind, StoredMessage};
@@ -312,6 +312,26 @@ impl Messages {
     /// How many messages wait for a user.
     pub fn waiting(&self, aor: &[u8]) -> usize {
         self.queues.get(aor).map_or(0, Queue::len)
+    }
+
+    /// Figures for a monitoring system.
+    pub fn metrics(&self, metrics: &mut Metrics) {
+        let counters = &self.counters;
+        metrics.gauge(
+            "messages_waiting",
+            "Messages that wait for their users.",
+            &[],
+            self.owners.len() as f64,
+        );
+        metrics.counter("messages_kept_total", "Messages taken for absent users.", &[], counters.kept);
+        metrics.counter("messages_delivered_total", "Kept messages delivered.", &[], counters.delivered);
+        metrics.counter("messages_expired_total", "Kept messages that grew too old.", &[], counters.expired);
+        metrics.counter(
+            "messages_undeliverable_total",
+            "Kept messages given up since the user's phone refuses them.",
+            &[],
+            counters.undeliverable,
+        );
     }
 
     /// Counts.

@@ -4,6 +4,7 @@ mod durable;
 mod limits;
 mod publish;
 mod subscribe;
+mod xml;
 
 use super::*;
 use causeway_node::testing::CountingRng;

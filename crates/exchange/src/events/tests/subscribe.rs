@@ -176,6 +176,9 @@ fn the_answer_to_a_notify_moves_the_target() {
     bench.answer(done.notify(), 200, &[("Contact", "<sip:w@192.0.2.99>")]);
     let again = bench.resubscribe(done.reply(), 8, BOB, &[("Contact", "")]);
     assert_eq!(again.notify().message.msg().request_uri(), b"sip:w@192.0.2.99", "RFC 3261 §12.2.1.2");
+    bench.answer(again.notify(), 200, &[("Contact", "<sip:w@192.0.2.99 SIP/2.0>")]);
+    let same = bench.resubscribe(done.reply(), 9, BOB, &[("Contact", "")]);
+    assert_eq!(same.notify().message.msg().request_uri(), b"sip:w@192.0.2.99", "what is no URI is none");
 }
 
 #[test]
