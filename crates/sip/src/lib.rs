@@ -50,7 +50,9 @@ pub mod framer;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
+pub mod hep;
 pub mod hub;
+pub mod locate;
 pub mod message;
 mod method;
 pub mod proxy;
