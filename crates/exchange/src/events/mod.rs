@@ -67,7 +67,7 @@ pub struct Asked<'a> {
     pub who: &'a [u8],
     /// Where it came from.
     pub from: Hop,
-    /// Host and port of the exchange, for Contact.
+    /// Host and port of the exchange on the transport of this request, for Contact.
     pub local: &'a str,
 }
 

@@ -1,6 +1,8 @@
 //! Registration documents (RFC 3680 §5, with the GRUUs of RFC 5628).
 
 use super::xml::escape;
+use causeway_sip::{Param, Params};
+use causeway_store::record::Binding;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -77,6 +79,28 @@ pub struct RegInfo {
     pub pub_gruu: Option<Vec<u8>>,
     /// Its latest temporary GRUU, and the CSeq of the first REGISTER for which it was given (RFC 5628 §5).
     pub temp_gruu: Option<(Vec<u8>, u32)>,
+}
+
+impl RegInfo {
+    /// What a binding says, `event` being what happened to it last. GRUUs and the time of its first registration
+    /// are not in it.
+    pub fn of(binding: &Binding, event: RegEvent) -> Self {
+        let shown = |param: &Param<'_>| !["q", "expires"].iter().any(|own| own.as_bytes() == param.name);
+        let params = Params::new(binding.params.as_bytes()).filter(shown);
+        Self {
+            contact: binding.contact.clone().into_bytes(),
+            display: Vec::new(),
+            params: params.map(|param| (param.name.to_vec(), param.unquoted().into_owned())).collect(),
+            q: Some(binding.q),
+            since_ms: None,
+            expires_ms: binding.expires,
+            call_id: binding.call_id.clone().into_bytes(),
+            cseq: binding.cseq,
+            event,
+            pub_gruu: None,
+            temp_gruu: None,
+        }
+    }
 }
 
 /// The full state of one address of record: contacts that are bound, and those that have ended since the last
@@ -218,6 +242,25 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn a_binding_as_the_registrar_keeps_it() {
+        let binding = Binding {
+            contact: "sip:user@192.0.2.1".to_owned(),
+            params: ";q=0.5;+sip.instance=\"<urn:uuid:f81d4fae>\";audio".to_owned(),
+            q: 500,
+            expires: 2_000_000,
+            call_id: "c".to_owned(),
+            cseq: 9,
+            ..Binding::default()
+        };
+        let text = document_of(&[RegInfo::of(&binding, RegEvent::Created)]);
+        assert!(text.contains("expires=\"499\" q=\"0.500\" callid=\"c\" cseq=\"9\">"));
+        assert!(text.contains(
+            "<unknown-param name=\"+sip.instance\">&lt;urn:uuid:f81d4fae&gt;</unknown-param>\n\
+             <unknown-param name=\"audio\"></unknown-param>\n</contact>"
+        ));
     }
 
     #[test]
