@@ -85,7 +85,9 @@ impl RegInfo {
     /// What a binding says, `event` being what happened to it last. GRUUs and the time of its first registration
     /// are not in it.
     pub fn of(binding: &Binding, event: RegEvent) -> Self {
-        let shown = |param: &Param<'_>| !["q", "expires"].iter().any(|own| own.as_bytes() == param.name);
+        let shown = |param: &Param<'_>| {
+            ![&b"q"[..], b"expires"].iter().any(|own| own.eq_ignore_ascii_case(param.name))
+        };
         let params = Params::new(binding.params.as_bytes()).filter(shown);
         Self {
             contact: binding.contact.clone().into_bytes(),
