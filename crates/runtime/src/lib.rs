@@ -72,6 +72,7 @@
 
 pub mod control;
 mod counters;
+mod dns;
 mod engine;
 mod persist;
 mod resolve;

@@ -67,6 +67,10 @@ pub struct Options {
     pub max_handshakes: usize,
     /// The same for one remote address; 32 unless told.
     pub max_handshakes_per_address: usize,
+    /// Name servers for DNS records; those of /etc/resolv.conf unless any are given.
+    pub dns_servers: Vec<SocketAddr>,
+    /// How long each of them has for an answer; as /etc/resolv.conf says unless told.
+    pub dns_timeout: Option<Duration>,
 }
 
 impl Default for Options {
@@ -78,6 +82,8 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 256,
             max_handshakes_per_address: 32,
+            dns_servers: Vec::new(),
+            dns_timeout: None,
         }
     }
 }
