@@ -14,7 +14,8 @@ cargo xtask test              everything that must pass: tidy, format, clippy, t
 cargo xtask tidy              the house rules that a compiler does not know
 cargo xtask interop [ARGS]    calls between foreign phones and servers in a lab of network namespaces (root);
                               --all for every case, --list to see them, a name to run one
-cargo xtask bench sip|relay   speed, beside peers where they are installed
+cargo xtask bench sip|relay|exchange
+                              speed, beside peers where they are installed
 cargo xtask fuzz [SECONDS]    fuzz every target for SECONDS each (default 600)
 cargo xtask packages          install the Debian packages that the peers need, or say which";
 

@@ -50,6 +50,13 @@ pub fn bench(args: &[String]) -> Result<()> {
             run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "relay", "--"])
                 .args(&args[1..]))
         }
-        _ => bail!("which benchmark? `sip` or `relay`"),
+        Some("exchange") => {
+            packages::ensure(packages::BENCH)?;
+            packages::ensure(packages::INTEROP)?;
+            run(&mut cargo(&["build", "--release", "--package", "causeway"]))?;
+            run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "exchange", "--"])
+                .args(&args[1..]))
+        }
+        _ => bail!("which benchmark? `sip`, `relay` or `exchange`"),
     }
 }

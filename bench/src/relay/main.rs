@@ -6,12 +6,12 @@
 //! the machine does, as long as no packet is lost.
 #![allow(clippy::print_stdout, reason = "a benchmark answers on standard output")]
 
-mod cpu;
 mod load;
 mod ours;
 mod peer;
 
 use anyhow::{Context, Result, bail};
+use causeway_bench::cpu;
 use load::{Call, Load};
 use std::time::Duration;
 

@@ -2,12 +2,13 @@
 
 use crate::load::{Call, Load, describe, target};
 use anyhow::{Context, Result, bail};
+use causeway_bench::process::{Process, program};
 use causeway_sip::{HeaderId, Message, Method, RequestBuilder, response_to};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -24,17 +25,6 @@ const PACE: Duration = Duration::from_millis(12);
 
 /// Where the callees' packets go, by Call-ID: what the server was told.
 type Told = Arc<Mutex<HashMap<Vec<u8>, SocketAddr>>>;
-
-/// A process that ends with its owner.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A running contact point with calls set up.
 pub struct Relay {
@@ -68,7 +58,7 @@ impl Relay {
     }
 
     pub fn pid(&self) -> u32 {
-        self.contact.0.id()
+        self.contact.id()
     }
 }
 
@@ -78,26 +68,16 @@ impl Drop for Relay {
     }
 }
 
-/// The program, built beside this benchmark.
-fn program() -> Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let program = here.with_file_name("causeway");
-    if !program.exists() {
-        bail!("{} is not there: cargo build --release --package causeway", program.display());
-    }
-    Ok(program)
-}
-
 /// Starts a contact point; it prints its pin once it is ready.
 fn contact(data: PathBuf) -> Result<(Process, String)> {
-    let mut child = Command::new(program()?)
+    let mut command = Command::new(program()?);
+    command
         .args(["contact", "--tunnel", TUNNEL, "--sip", SIP, "--upstream", &format!("sip:{SERVER}")])
         .args(["--media", MEDIA, "--log", "warn", "--data"])
         .arg(data)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let out = child.stdout.take().context("no standard output")?;
-    let process = Process(child);
+        .stdout(Stdio::piped());
+    let mut process = Process::start(&mut command)?;
+    let out = process.child().stdout.take().context("no standard output")?;
     let mut line = String::new();
     BufReader::new(out).read_line(&mut line)?;
     let pin = line.trim().strip_prefix("pin: ").context("the contact point did not start")?;
@@ -105,12 +85,12 @@ fn contact(data: PathBuf) -> Result<(Process, String)> {
 }
 
 fn agent(listen: SocketAddr, pin: &str, data: PathBuf) -> Result<Process> {
-    let child = Command::new(program()?)
+    let mut command = Command::new(program()?);
+    command
         .args(["agent", "--contact", TUNNEL, "--pin", pin, "--listen", &listen.to_string()])
         .args(["--log", "warn", "--data"])
-        .arg(data)
-        .spawn()?;
-    Ok(Process(child))
+        .arg(data);
+    Process::start(&mut command)
 }
 
 /// A SIP server that accepts everything; its callees want their packets at `media`.

@@ -52,6 +52,7 @@ pub mod fuzzing;
 mod headers;
 pub mod hep;
 pub mod hub;
+pub mod locate;
 pub mod message;
 mod method;
 pub mod proxy;

@@ -54,7 +54,7 @@ impl Kind for Subscriber {
 
 /// A registrar's binding of one contact to an address of record (RFC 3261 §10.3), under
 /// `AoR NUL contact`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     /// The contact URI as registered.
     pub contact: String,
@@ -75,6 +75,33 @@ pub struct Binding {
     /// Where the REGISTER came from, for a contact that is reached the way it came.
     #[serde(default)]
     pub received: String,
+    /// On what it came: `udp`, `tcp` or `tls`; empty as long as nobody needs to know.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub transport: String,
+    /// It came from another address than its Via says, so that its contact cannot be reached as written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub behind_nat: bool,
+    /// The `+sip.instance` parameter with its quotes (RFC 5626 §4.1); empty without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// The flow's number among those of the instance (RFC 5626 §4.2); 0 where the contact was not registered
+    /// for outbound.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reg_id: u32,
+    /// What the temporary GRUUs of this registration are made of (RFC 5627 §5.3).
+    #[serde(default)]
+    pub gruu: u64,
+    /// When it was last registered, milliseconds since 1970.
+    #[serde(default)]
+    pub since: u64,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Kind for Binding {

@@ -2,13 +2,41 @@
 //! final responses is the best.
 
 use crate::transaction::{ClientId, Hop};
-use crate::{Message, Method};
+use crate::{HeaderId, Message, Method, Msg};
 
 /// One copy of the request, sent to one target.
 #[derive(Debug)]
 pub(super) struct Branch {
     pub(super) client: ClientId,
     pub(super) state: BranchState,
+    /// The element has another place to try, should this one not be reachable.
+    pub(super) has_alternative: bool,
+    /// Something has come back, if only a 100.
+    pub(super) heard: bool,
+    /// To tags of the early dialogs on it that have not been told to be over.
+    pub(super) early: Vec<Box<[u8]>>,
+}
+
+impl Branch {
+    /// Early dialogs noted per branch; further ones are passed on, but their end is not told by a 199.
+    const EARLY: usize = 8;
+
+    pub(super) fn new(client: ClientId, has_alternative: bool) -> Self {
+        let (state, early) = (BranchState::Pending, Vec::new());
+        Self { client, state, has_alternative, heard: false, early }
+    }
+
+    /// Notes the early dialog that a provisional response opens, or that a 199 ends (RFC 6228 §4).
+    pub(super) fn note_early(&mut self, response: Msg<'_>) {
+        let Some(tag) = response.to_tag() else { return };
+        let known = self.early.iter().position(|early| **early == *tag);
+        match (response.status(), known) {
+            (Some(199), Some(at)) => drop(self.early.remove(at)),
+            (Some(199), None) | (_, Some(_)) => {}
+            (_, None) if self.early.len() < Self::EARLY => self.early.push(tag.into()),
+            (_, None) => {}
+        }
+    }
 }
 
 /// How far a branch is.
@@ -20,6 +48,10 @@ pub(super) enum BranchState {
     Accepted,
     /// A final response of 300–699, kept until the best is chosen; `None` where none came in time.
     Final(Option<Box<Message>>, u16),
+    /// It could not be reached; the element has been asked whether it tries another place.
+    Deferred(Option<Box<Message>>, u16),
+    /// Another branch has taken its place: what came of it does not count.
+    Superseded,
 }
 
 /// A request under way.
@@ -57,7 +89,15 @@ impl Context {
 
     /// Whether every branch has come to an end, and there is at least one.
     pub(super) fn exhausted(&self) -> bool {
-        !self.branches.is_empty() && !self.branches.iter().any(|b| matches!(b.state, BranchState::Pending))
+        let under_way =
+            |branch: &Branch| matches!(branch.state, BranchState::Pending | BranchState::Deferred(..));
+        !self.branches.is_empty() && !self.branches.iter().any(under_way)
+    }
+
+    /// Whether the caller wants to hear of early dialogs that have ended (RFC 6228 §4).
+    pub(super) fn wants_199(&self) -> bool {
+        let msg = self.request.msg();
+        [HeaderId::Supported, HeaderId::Require].iter().any(|id| msg.has_token(*id, b"199"))
     }
 
     /// The branch with the best final response (§16.7 item 6): a 6xx before all, else the lowest class, and

@@ -1,12 +1,12 @@
 //! The machinery of a stateful proxy.
 
 use super::context::{Branch as Copy, BranchState, Context};
-use crate::transaction::{
-    self as tx, Branch, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing, Transport,
-};
-use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
+use super::wire::{declare_length, refusal, write_forwarded, write_via};
+use crate::transaction::{self as tx, Branch, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing};
+use crate::{Edit, HeaderId, Message, Method, response_to};
 use causeway_node::{Ctx, Flow, Time, Timers};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 /// What an element should decide or know.
 #[derive(Debug)]
@@ -36,12 +36,40 @@ pub enum Event {
         /// The request.
         id: ServerId,
     },
+    /// A branch that was sent with [`Manner::has_alternative`] has not reached anybody: no answer, no connection, a
+    /// 503, or a 430 (RFC 3263 §4.3, RFC 5626 §5.3). Forward to the next place and [`Core::supersede`] this branch,
+    /// or [`Core::give_up`].
+    Unreachable {
+        /// The request.
+        id: ServerId,
+        /// The branch.
+        branch: usize,
+        /// 408 without any answer, 503 without a connection, else the status received.
+        status: u16,
+    },
+    /// What became of a request of the element's own, sent by [`Core::send_own`]: a response (provisional ones
+    /// too), or why none will come.
+    Own {
+        /// Its transaction.
+        client: ClientId,
+        /// The response.
+        outcome: Result<Message, Failure>,
+    },
     /// An ACK for a 2xx: route it by [`Core::forward_ack`].
     Ack {
         /// The ACK.
         message: Message,
         /// Where it came from.
         from: Hop,
+    },
+    /// A branch has come to its end without a 2xx. For the element's own books.
+    Refused {
+        /// The request.
+        id: ServerId,
+        /// The branch.
+        branch: usize,
+        /// Its final status; 408 and 503 also where none was received.
+        status: u16,
     },
     /// The caller has cancelled; the branches have been told. For the element's own books.
     Cancelled {
@@ -72,14 +100,25 @@ pub struct Identity<'a> {
     pub branch_suffix: &'a [u8],
 }
 
+/// What shall happen when the place that a branch goes to cannot be reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// The element has another place to try: it is told by [`Event::Unreachable`].
+    pub has_alternative: bool,
+    /// Then, how long it waits for any response before the place counts as dead; `None`: timer B or F.
+    pub patience: Option<Duration>,
+}
+
 /// All that a stateful proxy has under way.
 #[derive(Default)]
 pub struct Core {
-    layer: Layer,
-    contexts: HashMap<ServerId, Context>,
-    owner: HashMap<ClientId, (ServerId, usize)>,
-    timer_c: Timers<(ServerId, usize)>,
-    events: VecDeque<Event>,
+    pub(super) layer: Layer,
+    pub(super) contexts: HashMap<ServerId, Context>,
+    pub(super) owner: HashMap<ClientId, (ServerId, usize)>,
+    pub(super) timer_c: Timers<(ServerId, usize)>,
+    pub(super) patience: Timers<(ServerId, usize)>,
+    pub(super) own: HashSet<ClientId>,
+    pub(super) events: VecDeque<Event>,
     scratch: Vec<u8>,
     via: Vec<u8>,
 }
@@ -115,6 +154,11 @@ impl Core {
         self.contexts.get(&id).map(|context| context.from)
     }
 
+    /// How many branches the request of a context has had.
+    pub fn branches(&self, id: ServerId) -> usize {
+        self.contexts.get(&id).map_or(0, |context| context.branches.len())
+    }
+
     /// Whether the caller has cancelled or a final response has gone.
     pub fn is_over(&self, id: ServerId) -> bool {
         self.contexts.get(&id).is_none_or(|context| context.answered || context.cancelled)
@@ -127,10 +171,7 @@ impl Core {
 
     /// When [`Core::timeout`] is due.
     pub fn deadline(&self) -> Option<Time> {
-        match (self.layer.deadline(), self.timer_c.next()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.layer.deadline(), self.timer_c.next(), self.patience.next()].into_iter().flatten().min()
     }
 
     /// Takes a message that has passed validation.
@@ -147,6 +188,9 @@ impl Core {
             if let Some(client) = client {
                 self.layer.cancel(now, client, sink);
             }
+        }
+        while let Some((id, branch)) = self.patience.pop(now) {
+            self.lose_patience(now, id, branch, sink);
         }
         self.digest(now, sink);
     }
@@ -173,6 +217,21 @@ impl Core {
         edit: &mut Edit,
         sink: &mut impl Sink,
     ) -> Option<usize> {
+        self.forward_as(ctx, id, to, identity, edit, Manner::default(), sink)
+    }
+
+    /// As [`Core::forward`], with a say in what happens when nobody is reached.
+    #[allow(clippy::too_many_arguments)]
+    pub fn forward_as(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        to: Hop,
+        identity: Identity<'_>,
+        edit: &mut Edit,
+        manner: Manner,
+        sink: &mut impl Sink,
+    ) -> Option<usize> {
         let context = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled)?;
         let branch = Branch::new(ctx);
         write_via(&mut self.via, to.transport, identity, branch);
@@ -181,7 +240,10 @@ impl Core {
         let message = Message::parse(self.scratch.as_slice()).ok()?;
         let client = self.layer.request(ctx.now, branch, to, message, sink);
         let index = context.branches.len();
-        context.branches.push(Copy { client, state: BranchState::Pending });
+        context.branches.push(Copy::new(client, manner.has_alternative));
+        if let Some(patience) = manner.patience.filter(|_| manner.has_alternative) {
+            self.patience.set((id, index), ctx.now + patience);
+        }
         if context.is_invite() {
             self.timer_c.set((id, index), ctx.now + self.layer.timing().timer_c);
         }
@@ -280,7 +342,65 @@ impl Core {
         }
     }
 
-    fn set_answered(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
+    /// Sends a request of the element's own: `request` is complete but for its Via. `None` if it is no message.
+    pub fn send_own(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        to: Hop,
+        identity: Identity<'_>,
+        request: &[u8],
+        sink: &mut impl Sink,
+    ) -> Option<ClientId> {
+        let bare = Message::parse(request).ok()?;
+        let branch = Branch::new(ctx);
+        write_via(&mut self.via, to.transport, identity, branch);
+        let mut edit = Edit::new();
+        edit.push_via(bare.msg(), &[&self.via]);
+        self.scratch.clear();
+        edit.apply(bare.msg(), &mut self.scratch);
+        let message = Message::parse(self.scratch.as_slice()).ok()?;
+        let client = self.layer.request(ctx.now, branch, to, message, sink);
+        self.own.insert(client);
+        Some(client)
+    }
+
+    /// Another branch has taken the place of this unreachable one.
+    pub fn supersede(&mut self, id: ServerId, branch: usize) {
+        if let Some(branch) = self.contexts.get_mut(&id).and_then(|c| c.branches.get_mut(branch)) {
+            branch.state = BranchState::Superseded;
+        }
+    }
+
+    /// Nothing takes the place of this unreachable branch: its failure counts.
+    pub fn give_up(&mut self, now: Time, id: ServerId, branch: usize, sink: &mut impl Sink) {
+        if let Some(copy) = self.contexts.get_mut(&id).and_then(|c| c.branches.get_mut(branch))
+            && let BranchState::Deferred(message, status) = &mut copy.state
+        {
+            let status = *status;
+            copy.state = BranchState::Final(message.take(), status);
+            self.events.push_back(Event::Refused { id, branch, status });
+        }
+        self.settle(now, id, sink);
+        self.digest(now, sink);
+    }
+
+    fn lose_patience(&mut self, now: Time, id: ServerId, branch: usize, sink: &mut impl Sink) {
+        let Some(context) = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled) else {
+            return;
+        };
+        let Some(copy) = context.branches.get_mut(branch) else { return };
+        if copy.heard || !matches!(copy.state, BranchState::Pending) {
+            return;
+        }
+        let client = copy.client;
+        copy.state = BranchState::Deferred(None, 408);
+        self.timer_c.cancel((id, branch));
+        self.events.push_back(Event::Unreachable { id, branch, status: 408 });
+        // Should it wake up after all, it is told that it is not wanted any more.
+        self.layer.cancel(now, client, sink);
+    }
+
+    pub(super) fn set_answered(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
         if let Some(context) = self.contexts.get_mut(&id) {
             context.answered = true;
         }
@@ -334,92 +454,8 @@ impl Core {
         }
     }
 
-    fn on_response(&mut self, now: Time, client: ClientId, message: Message, sink: &mut impl Sink) {
-        let Some(&(id, branch)) = self.owner.get(&client) else { return };
-        let timer_c = self.layer.timing().timer_c;
-        let Some(context) = self.contexts.get_mut(&id) else { return };
-        let status = message.msg().status().unwrap_or(500);
-        match status {
-            ..=100 => {}
-            101..=199 => {
-                if context.is_invite() {
-                    self.timer_c.set((id, branch), now + timer_c);
-                }
-                if !context.answered {
-                    self.events.push_back(Event::Response { id, branch, message });
-                }
-            }
-            200..=299 => {
-                self.timer_c.cancel((id, branch));
-                context.branches[branch].state = BranchState::Accepted;
-                if context.is_invite() || !context.answered {
-                    self.events.push_back(Event::Response { id, branch, message });
-                }
-            }
-            _ => {
-                self.timer_c.cancel((id, branch));
-                context.branches[branch].state = BranchState::Final(Some(Box::new(message)), status);
-                if status >= 600 {
-                    context.open = false;
-                    self.cancel_branches(now, id, sink);
-                }
-                self.settle(now, id, sink);
-            }
-        }
-    }
-
-    fn on_failed(&mut self, now: Time, client: ClientId, why: Failure, sink: &mut impl Sink) {
-        let Some(&(id, branch)) = self.owner.get(&client) else { return };
-        let Some(context) = self.contexts.get_mut(&id) else { return };
-        self.timer_c.cancel((id, branch));
-        let status = match why {
-            Failure::Timeout => 408,
-            Failure::Transport => 503,
-        };
-        context.branches[branch].state = BranchState::Final(None, status);
-        self.settle(now, id, sink);
-    }
-
-    /// Chooses the best response once all branches have failed.
-    fn settle(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
-        if context.answered || !context.exhausted() {
-            return;
-        }
-        if context.open && !context.cancelled {
-            return self.events.push_back(Event::Exhausted { id });
-        }
-        let Some((branch, status)) = context.best() else { return };
-        let message = match &mut context.branches[branch].state {
-            BranchState::Final(message, _) => message.take(),
-            _ => None,
-        };
-        match message {
-            // A 503 would make the caller avoid this proxy, which is well (§16.7 item 6).
-            Some(_) if status == 503 => self.answer_from_here(now, id, 500, sink),
-            Some(message) => {
-                let message = with_all_challenges(*message, context, branch);
-                self.events.push_back(Event::Response { id, branch, message });
-            }
-            // Only INVITE may be answered 408: others have timed out at the client too (RFC 4320 §4.2).
-            None if status == 408 && !context.is_invite() => {
-                context.answered = true;
-                self.layer.abandon(id);
-                self.events.push_back(Event::Answered { id, status: 408 });
-            }
-            None if context.cancelled => self.answer_from_here(now, id, 487, sink),
-            None => self.answer_from_here(now, id, if status == 503 { 500 } else { status }, sink),
-        }
-    }
-
-    fn answer_from_here(&mut self, now: Time, id: ServerId, status: u16, sink: &mut impl Sink) {
-        let Some(context) = self.contexts.get(&id) else { return };
-        let response = response_to(context.request.msg(), status, None, Some(b"cw-proxy")).finish();
-        self.answer(now, id, status, &response, sink);
-        self.events.push_back(Event::Answered { id, status });
-    }
-
     fn on_client_ended(&mut self, client: ClientId) {
+        self.own.remove(&client);
         if let Some((id, branch)) = self.owner.remove(&client) {
             self.timer_c.cancel((id, branch));
             self.forget(id);
@@ -442,75 +478,4 @@ impl Core {
             self.events.push_back(Event::Ended { id });
         }
     }
-}
-
-/// What every proxy must refuse (§16.3): no hops left, or an extension that the proxy must know.
-fn refusal(msg: Msg<'_>) -> Option<(u16, Vec<u8>)> {
-    if msg.max_forwards() == Some(0) {
-        return Some((483, response_to(msg, 483, None, Some(b"cw-proxy")).finish()));
-    }
-    let required = msg.header(HeaderId::ProxyRequire).filter(|value| !value.is_empty())?;
-    let response = response_to(msg, 420, None, Some(b"cw-proxy"));
-    Some((420, response.header("Unsupported", required).finish()))
-}
-
-fn write_via(via: &mut Vec<u8>, transport: Transport, identity: Identity<'_>, branch: Branch) {
-    via.clear();
-    via.extend_from_slice(b"SIP/2.0/");
-    via.extend_from_slice(transport.via().as_bytes());
-    via.push(b' ');
-    via.extend_from_slice(identity.sent_by);
-    via.extend_from_slice(b";branch=");
-    via.extend_from_slice(branch.to_string().as_bytes());
-    if !identity.branch_suffix.is_empty() {
-        via.push(b'-');
-        via.extend_from_slice(identity.branch_suffix);
-    }
-    if transport == Transport::Udp {
-        via.extend_from_slice(b";rport");
-    }
-}
-
-fn write_forwarded(to: &mut Vec<u8>, request: &Message, via: &[u8], edit: &mut Edit) {
-    let msg = request.msg();
-    let hops = msg.max_forwards().map_or(70, |hops| hops.saturating_sub(1));
-    edit.push_via(msg, &[via]);
-    edit.set_max_forwards(msg, hops);
-    to.clear();
-    edit.apply(msg, to);
-}
-
-/// Adds Content-Length where `original` had none and the next hop is a stream (§16.6 item 9, §20.14): over UDP
-/// it may be missing, and stock phones leave it out.
-fn declare_length(message: &mut Vec<u8>, original: Msg<'_>, to: Transport) {
-    if !to.reliable() || original.index().first_of(HeaderId::ContentLength).is_some() {
-        return;
-    }
-    let Ok(parsed) = Message::parse(message.as_slice()) else { return };
-    let mut edit = Edit::new();
-    edit.add_content_length(parsed.msg());
-    message.clear();
-    edit.apply(parsed.msg(), message);
-}
-
-/// The best response, with the challenges of all branches if it is a challenge (§16.7 item 7).
-fn with_all_challenges(best: Message, context: &Context, chosen: usize) -> Message {
-    if !matches!(best.msg().status(), Some(401 | 407)) {
-        return best;
-    }
-    let mut edit = Edit::new();
-    for (index, branch) in context.branches.iter().enumerate() {
-        let BranchState::Final(Some(other), 401 | 407) = &branch.state else { continue };
-        if index == chosen {
-            continue;
-        }
-        for id in [HeaderId::WwwAuthenticate, HeaderId::ProxyAuthenticate] {
-            for value in other.msg().all(id) {
-                edit.append(best.msg(), id.name().as_bytes(), &[value]);
-            }
-        }
-    }
-    let mut bytes = Vec::new();
-    edit.apply(best.msg(), &mut bytes);
-    Message::parse(bytes).unwrap_or(best)
 }

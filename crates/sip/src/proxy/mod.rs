@@ -13,8 +13,10 @@
 
 mod context;
 mod core;
+mod outcome;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Core, Event, Identity};
+pub use self::core::{Core, Event, Identity, Manner};

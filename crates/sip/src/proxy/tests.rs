@@ -317,3 +317,111 @@ fn nothing_is_left_behind() {
     assert!(bench.core.is_empty());
     assert_eq!(bench.core.deadline(), None);
 }
+
+/// A branch with a second place to go to, and a second of patience.
+fn forward_with_alternative(bench: &mut Bench, id: ServerId, callee: u8) -> Option<usize> {
+    let mut ctx = Ctx { now: bench.now, unix_ms: 0, rng: &mut bench.rng };
+    let manner = Manner { has_alternative: true, patience: Some(Duration::from_secs(1)) };
+    bench.core.forward_as(&mut ctx, id, hop(callee), IDENTITY, &mut Edit::new(), manner, &mut bench.wire)
+}
+
+/// RFC 3263 §4.3: the next place is tried after a 503 and after silence; the failure of the first is forgotten.
+#[test]
+fn a_dead_place_gives_way_to_the_next() {
+    for dead in [None, Some(503), Some(430)] {
+        let mut bench = Bench::new();
+        let id = bench.fork(Method::Invite, &[]);
+        let first = forward_with_alternative(&mut bench, id, 2).unwrap();
+        let events = match dead {
+            Some(status) => bench.respond(2, status, &[]),
+            None => bench.run_for(Duration::from_secs(1)),
+        };
+        let [Event::Unreachable { branch, status, .. }] = events[..] else { panic!("{dead:?}: {events:?}") };
+        assert_eq!((branch, status), (first, dead.unwrap_or(408)));
+        bench.forward(id, 3).unwrap();
+        bench.core.supersede(id, first);
+        bench.respond(3, 486, &[]);
+        assert_eq!(bench.distinct_answers(), [100, 486], "{dead:?}");
+    }
+}
+
+#[test]
+fn an_unreachable_branch_counts_once_it_is_given_up() {
+    let mut bench = Bench::new();
+    let id = bench.fork(Method::Invite, &[]);
+    let branch = forward_with_alternative(&mut bench, id, 2).unwrap();
+    bench.forward(id, 3).unwrap();
+    bench.respond(2, 503, &[]);
+    bench.respond(3, 404, &[]);
+    assert_eq!(bench.distinct_answers(), [100], "the element has not decided yet");
+    bench.core.give_up(bench.now, id, branch, &mut bench.wire);
+    let events = std::iter::from_fn(|| bench.core.poll()).collect();
+    bench.relay(events);
+    assert_eq!(bench.distinct_answers(), [100, 404]);
+}
+
+/// A place that rings is not dead, and one that has answered 486 has been reached.
+#[test]
+fn who_has_been_heard_of_is_not_given_up() {
+    let mut bench = Bench::new();
+    let id = bench.fork(Method::Invite, &[]);
+    forward_with_alternative(&mut bench, id, 2).unwrap();
+    bench.respond(2, 180, &[]);
+    assert!(bench.run_for(Duration::from_secs(2)).is_empty());
+    bench.respond(2, 486, &[]);
+    assert_eq!(bench.distinct_answers(), [100, 180, 486]);
+}
+
+/// RFC 6228 §5.
+#[test]
+fn the_end_of_an_early_dialog_is_told_to_who_asks_for_it() {
+    for supported in [true, false] {
+        let mut bench = Bench::new();
+        let asked = request(Method::Invite, "a", 70);
+        let mut edit = Edit::new();
+        if supported {
+            edit.append(asked.msg(), b"Supported", &[b"199"]);
+        }
+        let mut bytes = Vec::new();
+        edit.apply(asked.msg(), &mut bytes);
+        let events = bench.receive(CALLER, Message::parse(bytes).unwrap());
+        let [Event::Request { id, .. }] = events[..] else { panic!("{events:?}") };
+        bench.forward(id, 2).unwrap();
+        bench.forward(id, 3).unwrap();
+        bench.respond(2, 183, &[]);
+        bench.respond(3, 180, &[]);
+        bench.respond(2, 486, &[]);
+        let told: Vec<_> = bench.wire.0.iter().filter(|(_, m)| m.msg().status() == Some(199)).collect();
+        assert_eq!(told.len(), usize::from(supported));
+        for (_, message) in told {
+            assert_eq!(message.msg().to_tag(), Some(&b"t2"[..]));
+            assert_eq!(message.msg().header(HeaderId::Reason), Some(&b"SIP;cause=486"[..]));
+        }
+        bench.respond(3, 603, &[]);
+        assert_eq!(bench.answers().iter().filter(|status| **status == 199).count(), usize::from(supported));
+    }
+}
+
+#[test]
+fn a_request_of_our_own_has_its_outcome_told() {
+    let mut bench = Bench::new();
+    let notify = RequestBuilder::new(Method::Options, b"sip:bob@192.0.2.2")
+        .max_forwards(70)
+        .header("From", "<sip:example.com>;tag=1")
+        .header("To", "<sip:bob@example.com>")
+        .header("Call-ID", "own")
+        .cseq(1, Method::Options)
+        .finish();
+    let mut ctx = Ctx { now: bench.now, unix_ms: 0, rng: &mut bench.rng };
+    let sent = bench.core.send_own(&mut ctx, hop(2), IDENTITY, &notify, &mut bench.wire).unwrap();
+    let events = bench.respond(2, 200, &[]);
+    let [Event::Own { client, outcome: Ok(message) }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((*client, message.msg().status()), (sent, Some(200)));
+    let mut ctx = Ctx { now: bench.now, unix_ms: 0, rng: &mut bench.rng };
+    let unheard = bench.core.send_own(&mut ctx, hop(3), IDENTITY, &notify, &mut bench.wire).unwrap();
+    let events = bench.run_for(Duration::from_secs(32));
+    assert!(
+        matches!(events[..], [Event::Own { client, outcome: Err(_) }] if client == unheard),
+        "{events:?}"
+    );
+}

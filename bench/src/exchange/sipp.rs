@@ -1,0 +1,110 @@
+//! SIPp as the load, and what it counts.
+
+use crate::server::ADDRESS;
+use anyhow::{Context, Result, ensure};
+use causeway_bench::process::Process;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Calls that one run may have open at once.
+const OPEN: &str = "20000";
+
+/// What SIPp plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// REGISTER, with credentials where they are asked for.
+    Register,
+    /// A call that is answered and ended at once.
+    Caller {
+        /// Whether a 407 comes first.
+        digest: bool,
+    },
+    /// Picks up at once.
+    Callee,
+}
+
+impl Part {
+    fn scenario(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Register => ("register", include_str!("scenarios/register.xml")),
+            Self::Caller { digest: true } => ("caller", include_str!("scenarios/caller-digest.xml")),
+            Self::Caller { digest: false } => ("caller", include_str!("scenarios/caller.xml")),
+            Self::Callee => ("callee", include_str!("scenarios/callee.xml")),
+        }
+    }
+
+    fn address(self) -> &'static str {
+        if self == Self::Callee { "127.0.6.2" } else { "127.0.6.1" }
+    }
+}
+
+/// What SIPp has counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    pub successful: u64,
+    pub failed: u64,
+    pub retransmissions: u64,
+}
+
+/// A running SIPp.
+pub struct Sipp {
+    process: Process,
+    statistics: std::path::PathBuf,
+}
+
+/// Starts SIPp: `count` calls, `rate` begun per second; callees run until they are dropped.
+pub fn start(folder: &Path, part: Part, users: (usize, usize), count: usize, rate: usize) -> Result<Sipp> {
+    let (name, scenario) = part.scenario();
+    let file = |suffix: &str| folder.join(format!("{name}{suffix}"));
+    let (scenario_file, users_file, statistics) = (file(".xml"), file(".csv"), file(".stat"));
+    fs::write(&scenario_file, scenario)?;
+    fs::write(&users_file, table(users))?;
+    let mut command = Command::new("sipp");
+    command.arg(ADDRESS).arg("-sf").arg(scenario_file).arg("-inf").arg(users_file);
+    command.args(["-i", part.address(), "-p", "5060", "-nostdin", "-l", OPEN]);
+    command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&statistics);
+    if part != Part::Callee {
+        command.args(["-m", &count.to_string(), "-r", &rate.to_string()]);
+    }
+    command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
+    Ok(Sipp { process: Process::start(&mut command)?, statistics })
+}
+
+/// Runs SIPp to its end.
+pub fn run(folder: &Path, part: Part, users: (usize, usize), count: usize, rate: usize) -> Result<Counted> {
+    let mut sipp = start(folder, part, users, count, rate)?;
+    let expected = Duration::from_secs((count / rate.max(1)) as u64);
+    // It ends badly if a call has failed, which the counts say as well.
+    sipp.process.wait(expected * 2 + Duration::from_secs(60))?;
+    let counted = sipp.counted()?;
+    ensure!(counted.successful > 0, "{part:?}: no call has succeeded");
+    Ok(counted)
+}
+
+impl Sipp {
+    fn counted(&self) -> Result<Counted> {
+        let text = fs::read_to_string(&self.statistics).context("SIPp has counted nothing")?;
+        let (head, row) = text.trim_end().split_once('\n').context("SIPp has counted nothing")?;
+        let row = row.lines().last().unwrap_or_default();
+        let value = |column: &str| -> Result<u64> {
+            let at = head.split(';').position(|name| name == column).context("no such column")?;
+            row.split(';').nth(at).and_then(|text| text.parse().ok()).context("no number")
+        };
+        Ok(Counted {
+            successful: value("SuccessfulCall(C)")?,
+            failed: value("FailedCall(C)")?,
+            retransmissions: value("Retransmissions(C)")?,
+        })
+    }
+}
+
+/// User, credentials, whom they call: so many users, every so many-th of all.
+fn table((users, step): (usize, usize)) -> String {
+    let line = |number: usize| {
+        let (n, other) = (number * step, (number + users / 2) % users.max(1) * step);
+        format!("u{n};[authentication username=u{n} password=secret];u{other}\n")
+    };
+    std::iter::once("SEQUENTIAL\n".to_owned()).chain((0..users).map(line)).collect()
+}
