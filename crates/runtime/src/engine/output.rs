@@ -32,8 +32,11 @@ impl Engine {
             Output::Close { flow } => self.close(node, flow),
             Output::Persist { seq, record } => self.nodes[node].journal.write(seq, record.clone()),
             Output::Ask { id, question } => self.ask(node, id, question),
-            // No journal is given to a worker yet.
-            Output::Line { .. } => {}
+            Output::Line { journal, line } => {
+                if let Some((_, log)) = self.nodes[node].lines.iter().find(|(name, _)| *name == journal) {
+                    log.append(line);
+                }
+            }
             Output::Notice { level, text } => self.notice(node, level, text),
         }
     }
