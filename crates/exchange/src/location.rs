@@ -145,7 +145,7 @@ impl Location {
     fn put(&mut self, aor: &[u8], binding: Binding) {
         let known = self.table.get_key_value(aor).map(|(aor, _)| Arc::clone(aor));
         let aor = known.unwrap_or_else(|| Arc::from(aor));
-        let second = binding.expires.div_ceil(1000) * 1000;
+        let second = binding.expires.div_ceil(1000).saturating_mul(1000);
         self.expiry.entry(second).or_default().push(Arc::clone(&aor));
         if !binding.instance.is_empty() {
             self.seeds.insert(binding.gruu, Arc::clone(&aor));
