@@ -134,7 +134,7 @@ impl Engine {
         main.add(media.as_fd(), Token::MEDIA.0, IN)?;
         Ok(Self {
             inside: Inside::new(&options.inside),
-            resolver: Resolver::new(mail.clone()),
+            resolver: Resolver::new(mail.clone(), &options),
             name,
             options,
             nodes,
