@@ -16,8 +16,15 @@ pub enum Auth {
     },
     /// Credentials that cannot be read.
     Malformed,
-    /// To be checked by whoever holds the subscribers.
-    Ask(Box<Credential>),
+    /// To be checked by whoever holds the subscribers; if they are right, the ticket must still be good.
+    Ask(Box<Credential>, Ticket),
+}
+
+/// The right to use a nonce once with a count.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket {
+    nonce: u64,
+    count: u32,
 }
 
 /// Gives out nonces, and sees to it that none is used twice with the same count.
@@ -25,14 +32,16 @@ pub struct Gatekeeper {
     realm: String,
     algorithms: Vec<Algorithm>,
     life_ms: u64,
-    /// The highest nonce count seen of each nonce, with the time the nonce was given.
-    counts: HashMap<Vec<u8>, (u64, u32)>,
+    /// The highest count with which each nonce has proved somebody, in this span of time and in the one before;
+    /// each lasts as long as a nonce, so that together they know all that are still good.
+    counts: [HashMap<u64, u32>; 2],
+    turned: u64,
 }
 
 impl Gatekeeper {
-    /// Nonces remembered at most. When there are more, the expired ones are forgotten; if none has expired,
-    /// the newest credentials are answered as stale, so that nothing can be used twice.
-    pub const NONCES: usize = 200_000;
+    /// Nonces remembered per span of time. If more are used, further right credentials are answered as stale, so
+    /// that nothing can be used twice; wrong ones take no room.
+    pub const NONCES: usize = 4_000_000;
 
     /// A gatekeeper for an exchange with these settings.
     pub fn new(config: &Config) -> Self {
@@ -40,7 +49,8 @@ impl Gatekeeper {
             realm: config.domain.clone(),
             algorithms: config.algorithms.clone(),
             life_ms: u64::try_from(config.nonce_life.as_millis()).unwrap_or(u64::MAX),
-            counts: HashMap::new(),
+            counts: [HashMap::new(), HashMap::new()],
+            turned: 0,
         }
     }
 
@@ -55,40 +65,56 @@ impl Gatekeeper {
         self.algorithms.iter().map(challenge).collect()
     }
 
-    /// Looks at a request's credentials for this realm.
-    pub fn examine(&mut self, unix_ms: u64, keys: &Keys, msg: Msg<'_>) -> Auth {
+    /// Whether a request brings credentials for this realm, or some that cannot be read.
+    pub fn is_given(&self, msg: Msg<'_>) -> bool {
         let register = msg.method() == Method::Register;
         let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
-        let Some(value) = msg.all(header).find(|value| is_for_realm(value, &self.realm)) else {
-            return Auth::Challenge { stale: false };
+        msg.all(header).any(|value| Credentials::parse(value).is_err() || is_for_realm(value, &self.realm))
+    }
+
+    /// Looks at a request's credentials for this realm.
+    pub fn examine(&self, unix_ms: u64, keys: &Keys, msg: Msg<'_>) -> Auth {
+        let register = msg.method() == Method::Register;
+        let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
+        let given = msg.all(header).map(Credentials::parse);
+        let mut ours = given.filter(|credentials| match credentials {
+            Ok(credentials) => credentials.realm.eq_ignore_ascii_case(self.realm.as_bytes()),
+            Err(_) => true,
+        });
+        let credentials = match ours.next() {
+            None => return Auth::Challenge { stale: false },
+            Some(Err(_)) => return Auth::Malformed,
+            Some(Ok(credentials)) => credentials,
         };
-        let Ok(credentials) = Credentials::parse(value) else { return Auth::Malformed };
         let question = credentials.question(msg.method());
         let fresh = keys
-            .nonce_time(&question.nonce)
-            .filter(|given| unix_ms.saturating_sub(*given) <= self.life_ms)
-            .filter(|given| self.count(unix_ms, *given, &question.nonce, credentials.count));
+            .read_nonce(&question.nonce)
+            .filter(|(given, _)| unix_ms.saturating_sub(*given) <= self.life_ms)
+            // Without qop there is no count, and a nonce is good for one request.
+            .map(|(_, nonce)| Ticket { nonce, count: credentials.count.unwrap_or(u32::MAX) })
+            .filter(|ticket| self.is_good(ticket));
         match fresh {
-            Some(_) => Auth::Ask(Box::new(question)),
+            Some(ticket) => Auth::Ask(Box::new(question), ticket),
             None => Auth::Challenge { stale: true },
         }
     }
 
-    /// Notes the use of a nonce; false if it has been used with this count or a higher one. Without qop there
-    /// is no count, and a nonce is good for one request.
-    fn count(&mut self, unix_ms: u64, given: u64, nonce: &[u8], count: Option<u32>) -> bool {
-        let count = count.unwrap_or(u32::MAX);
-        if self.counts.len() >= Self::NONCES {
-            let life_ms = self.life_ms;
-            self.counts.retain(|_, (given, _)| unix_ms.saturating_sub(*given) <= life_ms);
-            if self.counts.len() >= Self::NONCES {
-                return false;
-            }
+    /// Uses a ticket, once its credentials have proved right; false if somebody has been quicker with it.
+    pub fn take(&mut self, unix_ms: u64, ticket: Ticket) -> bool {
+        if unix_ms.saturating_sub(self.turned) > self.life_ms {
+            self.turned = unix_ms;
+            self.counts.swap(0, 1);
+            self.counts[0].clear();
         }
-        let (_, last) = self.counts.entry(nonce.to_vec()).or_insert((given, 0));
-        let higher = count > *last;
-        *last = count.max(*last);
-        higher
+        let good = self.is_good(&ticket) && self.counts[0].len() < Self::NONCES;
+        if good {
+            self.counts[0].insert(ticket.nonce, ticket.count);
+        }
+        good
+    }
+
+    fn is_good(&self, ticket: &Ticket) -> bool {
+        !self.counts.iter().filter_map(|used| used.get(&ticket.nonce)).any(|last| *last >= ticket.count)
     }
 }
 

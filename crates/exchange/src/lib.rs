@@ -22,14 +22,22 @@
 //! ```
 
 mod auth;
+mod calls;
 mod config;
+pub mod events;
 mod exchange;
+mod gruu;
+mod identity;
 mod keys;
 mod location;
+pub mod messages;
 mod registrar;
+mod resolver;
 mod route;
+mod throttle;
 
-pub use config::Config;
+pub use calls::Calls;
+pub use config::{Config, Delivery, Foreign, Mode, Policy};
 pub use exchange::Exchange;
 pub use keys::Keys;
 pub use location::Location;

@@ -1,24 +1,52 @@
-//! The location service: which contacts an address of record has now (RFC 3261 §10).
+//! The location service: which contacts an address of record has now (RFC 3261 §10, RFC 5626 §6).
 
 use causeway_node::Record;
 use causeway_sip::Uri;
 use causeway_store::record::{Binding, Kind};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Bindings by address of record, the best first, those of equal preference in the order of registration.
 #[derive(Debug, Default)]
 pub struct Location {
-    table: HashMap<Vec<u8>, Vec<Binding>>,
-    /// (expires, AoR, contact) of every binding: what ends next.
-    expiry: BTreeSet<(u64, Vec<u8>, String)>,
+    table: HashMap<Arc<[u8]>, Vec<Binding>>,
+    /// Who must be looked at in which second, milliseconds since 1970 rounded up: a binding ends then unless it
+    /// has been refreshed meanwhile.
+    expiry: BTreeMap<u64, Vec<Arc<[u8]>>>,
+    /// The registrations that have temporary GRUUs, by their seed.
+    seeds: HashMap<u64, Arc<[u8]>>,
+    bindings: usize,
+}
+
+/// Which binding of an address of record is meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Which<'a> {
+    /// The contact URI.
+    pub contact: &'a [u8],
+    /// Instance id and flow number, where it is registered for outbound: then the URI does not matter.
+    pub flow: Option<(&'a str, u32)>,
+}
+
+impl Which<'_> {
+    fn is(&self, binding: &Binding) -> bool {
+        match self.flow {
+            Some((instance, reg_id)) => binding.reg_id == reg_id && binding.instance == instance,
+            None => binding.reg_id == 0 && same_contact(binding.contact.as_bytes(), self.contact),
+        }
+    }
+
+    fn of(binding: &Binding) -> Which<'_> {
+        let flow = (binding.reg_id != 0).then_some((binding.instance.as_str(), binding.reg_id));
+        Which { contact: binding.contact.as_bytes(), flow }
+    }
 }
 
 impl Location {
-    /// Contacts that one address of record may have.
+    /// Contacts that one address of record may have; what is beyond is refused.
     pub const CONTACTS: usize = 16;
 
     /// Takes what was stored, leaving out what has ended meanwhile.
-    pub fn restore(stored: Vec<(Vec<u8>, Vec<u8>)>, unix_ms: u64) -> Self {
+    pub fn restore(stored: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>, unix_ms: u64) -> Self {
         let mut location = Self::default();
         for (key, value) in stored {
             let aor = key.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -35,112 +63,166 @@ impl Location {
         self.table.get(aor).map_or(&[], Vec::as_slice)
     }
 
-    /// The binding of the contact that equals `contact` (§19.1.4).
-    pub fn find(&self, aor: &[u8], contact: &[u8]) -> Option<&Binding> {
-        self.get(aor).iter().find(|binding| same_contact(binding.contact.as_bytes(), contact))
+    /// One binding.
+    pub fn find(&self, aor: &[u8], which: Which<'_>) -> Option<&Binding> {
+        self.get(aor).iter().find(|binding| which.is(binding))
+    }
+
+    /// The address of record whose device has this seed in its temporary GRUUs.
+    pub fn of_seed(&self, seed: u64) -> Option<&[u8]> {
+        self.seeds.get(&seed).map(|aor| &**aor)
     }
 
     /// Addresses of record with at least one binding, and bindings in all.
     pub fn count(&self) -> (usize, usize) {
-        (self.table.len(), self.expiry.len())
+        (self.table.len(), self.bindings)
     }
 
     /// Every address of record with its bindings.
     pub fn all(&self) -> impl Iterator<Item = (&[u8], &[Binding])> {
-        self.table.iter().map(|(aor, bindings)| (aor.as_slice(), bindings.as_slice()))
+        self.table.iter().map(|(aor, bindings)| (&**aor, bindings.as_slice()))
     }
 
-    /// Adds a binding, in place of that of an equal contact, and returns what to store.
+    /// Adds a binding, in place of that which it replaces, and returns what to store.
     pub fn set(&mut self, aor: &[u8], binding: Binding) -> Vec<Record> {
-        let mut records = self.remove(aor, binding.contact.as_bytes());
-        records.push(binding.record(&key(aor, &binding.contact)));
+        let new_key = key(aor, &binding);
+        let mut records = self.remove(aor, Which::of(&binding));
+        // The new value overwrites the old one; a removal is only needed under another key.
+        records.retain(|record| record.key != new_key);
+        records.push(binding.record(&new_key));
         self.put(aor, binding);
         records
     }
 
-    /// Removes the binding of a contact, and returns what to store.
-    pub fn remove(&mut self, aor: &[u8], contact: &[u8]) -> Vec<Record> {
+    /// Removes a binding, and returns what to store.
+    pub fn remove(&mut self, aor: &[u8], which: Which<'_>) -> Vec<Record> {
+        self.remove_where(aor, |binding| which.is(binding))
+    }
+
+    /// Removes all bindings of an address of record that meet a condition, and returns what to store.
+    pub fn remove_where(&mut self, aor: &[u8], mut ends: impl FnMut(&Binding) -> bool) -> Vec<Record> {
         let Some(bindings) = self.table.get_mut(aor) else { return Vec::new() };
-        let mut records = Vec::new();
+        let (mut records, mut seeds) = (Vec::new(), Vec::new());
         bindings.retain(|binding| {
-            let same = same_contact(binding.contact.as_bytes(), contact);
-            if same {
-                self.expiry.remove(&(binding.expires, aor.to_vec(), binding.contact.clone()));
-                records.push(Binding::removal(&key(aor, &binding.contact)));
+            let gone = ends(binding);
+            if gone {
+                records.push(Binding::removal(&key(aor, binding)));
+                seeds.push(binding.gruu);
             }
-            !same
+            !gone
         });
+        self.bindings -= records.len();
+        seeds.retain(|seed| !bindings.iter().any(|binding| binding.gruu == *seed));
         if bindings.is_empty() {
             self.table.remove(aor);
         }
-        records
-    }
-
-    /// When the next binding ends, in milliseconds since 1970.
-    pub fn next_expiry(&self) -> Option<u64> {
-        self.expiry.first().map(|(expires, _, _)| *expires)
-    }
-
-    /// Removes what has ended, and returns what to store.
-    pub fn expire(&mut self, unix_ms: u64) -> Vec<Record> {
-        let mut records = Vec::new();
-        while let Some((_, aor, contact)) = self.expiry.first().filter(|(at, _, _)| *at <= unix_ms).cloned() {
-            records.extend(self.remove(&aor, contact.as_bytes()));
+        for seed in seeds {
+            self.seeds.remove(&seed);
         }
         records
     }
 
+    /// When somebody must be looked at next, in milliseconds since 1970.
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.expiry.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Removes what has ended, and returns what to store and whom it concerns.
+    pub fn expire(&mut self, unix_ms: u64) -> (Vec<Record>, Vec<Arc<[u8]>>) {
+        let (mut records, mut concerned) = (Vec::new(), Vec::new());
+        while let Some(due) = self.expiry.first_entry().filter(|entry| *entry.key() <= unix_ms) {
+            for aor in due.remove() {
+                let ended = self.remove_where(&aor, |binding| binding.expires <= unix_ms);
+                if !ended.is_empty() {
+                    records.extend(ended);
+                    concerned.push(aor);
+                }
+            }
+        }
+        (records, concerned)
+    }
+
     fn put(&mut self, aor: &[u8], binding: Binding) {
-        self.expiry.insert((binding.expires, aor.to_vec(), binding.contact.clone()));
-        let bindings = self.table.entry(aor.to_vec()).or_default();
+        let known = self.table.get_key_value(aor).map(|(aor, _)| Arc::clone(aor));
+        let aor = known.unwrap_or_else(|| Arc::from(aor));
+        let second = binding.expires.div_ceil(1000).saturating_mul(1000);
+        self.expiry.entry(second).or_default().push(Arc::clone(&aor));
+        if !binding.instance.is_empty() {
+            self.seeds.insert(binding.gruu, Arc::clone(&aor));
+        }
+        let bindings = self.table.entry(aor).or_default();
         let at = bindings.partition_point(|other| other.q >= binding.q);
         bindings.insert(at, binding);
+        self.bindings += 1;
     }
 }
 
-fn key(aor: &[u8], contact: &str) -> Vec<u8> {
-    [aor, &[0], contact.as_bytes()].concat()
+fn key(aor: &[u8], binding: &Binding) -> Vec<u8> {
+    match binding.reg_id {
+        0 => [aor, &[0], binding.contact.as_bytes()].concat(),
+        reg_id => [aor, &[0], binding.instance.as_bytes(), b";", reg_id.to_string().as_bytes()].concat(),
+    }
 }
 
 fn same_contact(a: &[u8], b: &[u8]) -> bool {
-    match (Uri::parse(a), Uri::parse(b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b,
-    }
+    a == b || matches!((Uri::parse(a), Uri::parse(b)), (Some(a), Some(b)) if a == b)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BOB: &[u8] = b"sip:bob@example.com";
+
     fn binding(contact: &str, q: u16, expires: u64) -> Binding {
-        Binding {
-            contact: contact.into(),
-            params: String::new(),
-            q,
-            expires,
-            call_id: "c".into(),
-            cseq: 1,
-            path: Vec::new(),
-            received: String::new(),
-        }
+        Binding { contact: contact.into(), q, expires, call_id: "c".into(), cseq: 1, ..Binding::default() }
+    }
+
+    fn contacts(location: &Location) -> Vec<&str> {
+        location.get(BOB).iter().map(|binding| binding.contact.as_str()).collect()
     }
 
     #[test]
     fn keeps_order_replaces_equals_and_expires() {
         let mut location = Location::default();
-        location.set(b"sip:bob@example.com", binding("sip:bob@192.0.2.1", 500, 100));
-        location.set(b"sip:bob@example.com", binding("sip:bob@192.0.2.2", 1000, 200));
-        let records = location.set(b"sip:bob@example.com", binding("sip:%62ob@192.0.2.1", 500, 300));
+        location.set(BOB, binding("sip:bob@192.0.2.1", 500, 10_000));
+        location.set(BOB, binding("sip:bob@192.0.2.2", 1000, 20_000));
+        let records = location.set(BOB, binding("sip:%62ob@192.0.2.1", 500, 30_000));
         assert_eq!(records.len(), 2, "the old spelling is removed, the new one stored");
-        let contacts: Vec<_> =
-            location.get(b"sip:bob@example.com").iter().map(|b| b.contact.as_str()).collect();
-        assert_eq!(contacts, ["sip:bob@192.0.2.2", "sip:%62ob@192.0.2.1"]);
-        assert_eq!(location.next_expiry(), Some(200));
-        assert_eq!(location.expire(200).len(), 1);
+        assert_eq!(location.set(BOB, binding("sip:%62ob@192.0.2.1", 500, 30_000)).len(), 1, "overwritten");
+        assert_eq!(contacts(&location), ["sip:bob@192.0.2.2", "sip:%62ob@192.0.2.1"]);
+        assert!(location.expire(10_000).0.is_empty(), "it was refreshed");
+        let (records, concerned) = location.expire(20_000);
+        assert_eq!((records.len(), &*concerned[0]), (1, BOB));
         assert_eq!(location.count(), (1, 1));
-        assert_eq!(location.expire(1000).len(), 1);
-        assert_eq!(location.count(), (0, 0));
+        assert_eq!(location.next_expiry(), Some(30_000));
+        assert_eq!(location.expire(100_000).0.len(), 1);
+        assert_eq!((location.count(), location.next_expiry()), ((0, 0), None));
+    }
+
+    /// RFC 5626 §6: instance and reg-id name a binding, whatever its URI.
+    #[test]
+    fn flows_are_told_by_instance_and_number() {
+        let flow = |contact: &str, instance: &str, reg_id, gruu| Binding {
+            instance: instance.into(),
+            reg_id,
+            gruu,
+            ..binding(contact, 1000, 10_000)
+        };
+        let mut location = Location::default();
+        location.set(BOB, flow("sip:bob@192.0.2.1", "\"<urn:a>\"", 1, 11));
+        location.set(BOB, flow("sip:bob@192.0.2.1", "\"<urn:a>\"", 2, 11));
+        location.set(BOB, flow("sip:bob@192.0.2.1", "\"<urn:b>\"", 1, 12));
+        location.set(BOB, binding("sip:bob@192.0.2.1", 1000, 10_000));
+        assert_eq!(location.count(), (1, 4));
+        location.set(BOB, flow("sip:bob@192.0.2.77", "\"<urn:a>\"", 2, 11));
+        assert_eq!(location.count(), (1, 4), "the same flow from elsewhere");
+        assert_eq!((location.of_seed(11), location.of_seed(12)), (Some(BOB), Some(BOB)));
+        location.remove(BOB, Which { contact: b"sip:x@y", flow: Some(("\"<urn:a>\"", 1)) });
+        assert_eq!(location.of_seed(11), Some(BOB), "its other flow is still there");
+        location.remove(BOB, Which { contact: b"sip:x@y", flow: Some(("\"<urn:a>\"", 2)) });
+        assert_eq!(location.of_seed(11), None);
+        assert_eq!(location.count(), (1, 2));
     }
 
     #[test]
@@ -148,13 +230,11 @@ mod tests {
         let mut location = Location::default();
         let mut stored = Vec::new();
         for (n, expires) in [(1, 100), (2, 200)] {
-            for record in location.set(b"sip:bob@example.com", binding(&format!("sip:b@h{n}"), 1000, expires))
-            {
+            for record in location.set(BOB, binding(&format!("sip:b@h{n}"), 1000, expires)) {
                 stored.push((record.key, record.value.unwrap()));
             }
         }
         let again = Location::restore(stored, 150);
-        assert_eq!(again.get(b"sip:bob@example.com").len(), 1);
-        assert_eq!(again.get(b"sip:bob@example.com")[0].contact, "sip:b@h2");
+        assert_eq!(contacts(&again), ["sip:b@h2"]);
     }
 }

@@ -1,8 +1,11 @@
-//! REGISTER (RFC 3261 §10.3, RFC 3327).
+//! REGISTER (RFC 3261 §10.3, RFC 3327, RFC 3608, RFC 5626, RFC 5627).
 
 use crate::config::Config;
-use crate::location::Location;
+use crate::gruu;
+use crate::keys::Keys;
+use crate::location::{Location, Which};
 use causeway_node::{Ctx, Record};
+use causeway_sip::transaction::{Hop, Transport};
 use causeway_sip::{Contact, HeaderId, Msg, NameAddr, ResponseBuilder, Uri, response_to};
 use causeway_store::record::Binding;
 
@@ -20,138 +23,213 @@ pub struct Outcome {
 struct Wanted<'a> {
     addr: NameAddr<'a>,
     expires: u64,
+    instance: String,
+    /// The flow's number, where outbound is in use.
+    reg_id: u32,
+}
+
+impl Wanted<'_> {
+    fn which(&self) -> Which<'_> {
+        let flow = (self.reg_id != 0).then_some((self.instance.as_str(), self.reg_id));
+        Which { contact: self.addr.uri, flow }
+    }
 }
 
 /// Why a request is refused: status, and a header line that says more.
 struct Refusal(u16, Option<(&'static str, String)>);
 
-/// Carries out a REGISTER that may change the bindings of `aor`. All or nothing: the first fault leaves the
-/// bindings as they were.
-pub fn register(
-    ctx: &Ctx<'_>,
-    config: &Config,
-    location: &mut Location,
-    aor: &[u8],
-    msg: Msg<'_>,
-    received: &str,
-) -> Outcome {
-    match update(ctx, config, location, aor, msg, received) {
-        Ok(records) => {
-            let response = granted(ctx, location, aor, msg).finish();
-            Outcome { status: 200, response, records }
-        }
-        Err(Refusal(status, header)) => {
-            let mut response = response_to(msg, status, None, Some(&tag(msg)));
-            if let Some((name, value)) = header {
-                response = response.header(name, value);
+/// Who registers what, and how it came.
+pub struct Registration<'a> {
+    /// The settings.
+    pub config: &'a Config,
+    /// For the GRUUs.
+    pub keys: &'a Keys,
+    /// Whose bindings they are.
+    pub aor: &'a [u8],
+    /// The REGISTER.
+    pub msg: Msg<'a>,
+    /// Where it came from.
+    pub from: Hop,
+}
+
+/// Seconds after which a user agent without keep-alive on its flow counts as lost (RFC 5626 §4.4); told to it in
+/// Flow-Timer.
+const FLOW_TIMER: u32 = 120;
+
+impl Registration<'_> {
+    /// Carries it out. All or nothing: the first fault leaves the bindings as they were.
+    pub fn carry_out(&self, ctx: &mut Ctx<'_>, location: &mut Location) -> Outcome {
+        match self.update(ctx, location) {
+            Ok((records, outbound)) => {
+                let response = self.granted(ctx, location, outbound).finish();
+                Outcome { status: 200, response, records }
             }
-            Outcome { status, response: response.finish(), records: Vec::new() }
+            Err(Refusal(status, header)) => {
+                let mut response = response_to(self.msg, status, None, Some(&tag(self.msg)));
+                if let Some((name, value)) = header {
+                    response = response.header(name, value);
+                }
+                Outcome { status, response: response.finish(), records: Vec::new() }
+            }
         }
     }
-}
 
-fn update(
-    ctx: &Ctx<'_>,
-    config: &Config,
-    location: &mut Location,
-    aor: &[u8],
-    msg: Msg<'_>,
-    received: &str,
-) -> Result<Vec<Record>, Refusal> {
-    let contacts: Vec<Contact<'_>> =
-        msg.contacts().collect::<Option<_>>().ok_or(Refusal(400, reason("unreadable Contact")))?;
-    let call_id = text(msg.call_id().unwrap_or_default());
-    let cseq = msg.cseq().map_or(0, |cseq| cseq.number);
-    if contacts.iter().any(|contact| matches!(contact, Contact::Star)) {
-        if contacts.len() != 1 || msg.expires() != Some(0) {
-            return Err(Refusal(400, reason("Contact * needs Expires 0 and stands alone")));
+    /// The records to store, and whether outbound was used.
+    fn update(&self, ctx: &mut Ctx<'_>, location: &mut Location) -> Result<(Vec<Record>, bool), Refusal> {
+        let contacts: Vec<Contact<'_>> =
+            self.msg.contacts().collect::<Option<_>>().ok_or(Refusal(400, reason("unreadable Contact")))?;
+        let call_id = text(self.msg.call_id().unwrap_or_default());
+        let cseq = self.msg.cseq().map_or(0, |cseq| cseq.number);
+        let late = |known: &Binding| known.call_id == call_id && cseq <= known.cseq;
+        // §10.3 item 7: out of order, so this request must not undo a later one.
+        let disorder = || Refusal(500, reason("CSeq not higher than that of an earlier registration"));
+        if contacts.iter().any(|contact| matches!(contact, Contact::Star)) {
+            if contacts.len() != 1 || self.msg.expires() != Some(0) {
+                return Err(Refusal(400, reason("Contact * needs Expires 0 and stands alone")));
+            }
+            if location.get(self.aor).iter().any(late) {
+                return Err(disorder());
+            }
+            return Ok((location.remove_where(self.aor, |_| true), false));
         }
-        return remove_all(location, aor, &call_id, cseq);
-    }
-    let wanted = read_contacts(config, &contacts, msg)?;
-    for contact in &wanted {
-        let known = location.find(aor, contact.addr.uri);
-        if known.is_some_and(|known| known.call_id == call_id && cseq <= known.cseq) {
-            // §10.3 item 7: out of order, so this request must not undo a later one.
-            return Err(Refusal(500, reason("CSeq not higher than that of an earlier registration")));
+        let wanted = self.read_contacts(&contacts)?;
+        if wanted.iter().any(|contact| location.find(self.aor, contact.which()).is_some_and(late)) {
+            return Err(disorder());
         }
-    }
-    let new = wanted.iter().filter(|c| c.expires > 0 && location.find(aor, c.addr.uri).is_none()).count();
-    if location.get(aor).len() + new > Location::CONTACTS {
-        return Err(Refusal(403, reason("too many contacts")));
-    }
-    let path: Vec<String> = msg.values(HeaderId::Path).map(text).collect();
-    let mut records = Vec::new();
-    for contact in wanted {
-        if contact.expires == 0 {
-            records.extend(location.remove(aor, contact.addr.uri));
-            continue;
+        let new = wanted.iter().filter(|c| c.expires > 0 && location.find(self.aor, c.which()).is_none());
+        if location.get(self.aor).len() + new.count() > self.config.policy.contacts {
+            return Err(Refusal(403, reason("too many contacts")));
         }
-        let binding = Binding {
-            contact: text(contact.addr.uri),
-            params: kept_params(&contact.addr),
-            q: contact.addr.q(),
-            expires: ctx.unix_ms + contact.expires * 1000,
-            call_id: call_id.clone(),
-            cseq,
-            path: path.clone(),
-            received: received.to_owned(),
+        let outbound = wanted.iter().any(|contact| contact.reg_id != 0);
+        let path: Vec<String> = self.msg.values(HeaderId::Path).map(text).collect();
+        let mut records = Vec::new();
+        for contact in wanted {
+            if contact.expires == 0 {
+                records.extend(location.remove(self.aor, contact.which()));
+                continue;
+            }
+            let binding = Binding {
+                contact: text(contact.addr.uri),
+                params: kept_params(&contact.addr),
+                q: contact.addr.q(),
+                expires: ctx.unix_ms + contact.expires * 1000,
+                call_id: call_id.clone(),
+                cseq,
+                path: path.clone(),
+                received: self.from.peer.to_string(),
+                transport: transport_name(self.from.transport).to_owned(),
+                behind_nat: path.is_empty() && self.is_behind_nat(),
+                gruu: seed(ctx, location.get(self.aor), &contact.instance, &call_id),
+                since: ctx.unix_ms,
+                instance: contact.instance,
+                reg_id: contact.reg_id,
+            };
+            records.extend(location.set(self.aor, binding));
+        }
+        Ok((records, outbound))
+    }
+
+    /// Checks every contact and how long it wants to stay (§10.3 item 6).
+    fn read_contacts<'a>(&self, contacts: &[Contact<'a>]) -> Result<Vec<Wanted<'a>>, Refusal> {
+        let mut wanted = Vec::with_capacity(contacts.len());
+        let config = self.config;
+        for contact in contacts {
+            let Contact::Addr(addr) = contact else { continue };
+            let readable = Uri::parse(addr.uri).is_some() && std::str::from_utf8(addr.uri).is_ok();
+            if !readable {
+                return Err(Refusal(400, reason("unreadable Contact URI")));
+            }
+            let asked = addr.expires().or(self.msg.expires());
+            let asked = asked.map_or(config.default_expires.as_secs(), u64::from);
+            let (min, max) = (config.min_expires.as_secs(), config.max_expires.as_secs());
+            if asked > 0 && asked < min {
+                return Err(Refusal(423, Some(("Min-Expires", min.to_string()))));
+            }
+            let instance = addr.params.value(b"+sip.instance").map(text).unwrap_or_default();
+            let reg_id = self.flow_number(addr, &instance)?;
+            wanted.push(Wanted { addr: *addr, expires: asked.min(max), instance, reg_id });
+        }
+        let staying = wanted.iter().filter(|contact| contact.expires > 0).count();
+        if staying > 1 && wanted.iter().any(|contact| contact.reg_id != 0) {
+            return Err(Refusal(400, reason("a flow is registered alone (RFC 5626 section 6)")));
+        }
+        Ok(wanted)
+    }
+
+    /// The flow's number, if the user agent asks for outbound and the way here allows it (RFC 5626 §6).
+    fn flow_number(&self, addr: &NameAddr<'_>, instance: &str) -> Result<u32, Refusal> {
+        let given =
+            addr.params.value(b"reg-id").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        let supported = self.msg.has_token(HeaderId::Supported, b"outbound");
+        let Some(reg_id) = given.filter(|id| *id != 0 && supported && !instance.is_empty()) else {
+            return Ok(0);
         };
-        records.extend(location.set(aor, binding));
-    }
-    Ok(records)
-}
-
-/// Checks every contact and how long it wants to stay (§10.3 item 6).
-fn read_contacts<'a>(
-    config: &Config,
-    contacts: &[Contact<'a>],
-    msg: Msg<'_>,
-) -> Result<Vec<Wanted<'a>>, Refusal> {
-    let mut wanted = Vec::with_capacity(contacts.len());
-    for contact in contacts {
-        let Contact::Addr(addr) = contact else { continue };
-        let readable = Uri::parse(addr.uri).is_some() && std::str::from_utf8(addr.uri).is_ok();
-        if !readable {
-            return Err(Refusal(400, reason("unreadable Contact URI")));
+        let direct = self.msg.vias().count() == 1;
+        let edge = self.msg.values(HeaderId::Path).last().and_then(NameAddr::parse);
+        let edge_helps = edge.and_then(|path| path.uri()).is_some_and(|uri| uri.params.has(b"ob"));
+        match direct || edge_helps {
+            true => Ok(reg_id),
+            false => Err(Refusal(439, None)),
         }
-        let asked = addr.expires().or(msg.expires()).map_or(config.default_expires.as_secs(), u64::from);
-        let (min, max) = (config.min_expires.as_secs(), config.max_expires.as_secs());
-        if asked > 0 && asked < min {
-            return Err(Refusal(423, Some(("Min-Expires", min.to_string()))));
+    }
+
+    /// Whether the sender's own idea of its address differs from where its request came from.
+    fn is_behind_nat(&self) -> bool {
+        self.msg.top_via().and_then(|via| via.host_ip()).is_some_and(|ip| ip != self.from.peer.ip())
+    }
+
+    /// The 200: all present bindings with the time that they have left, and what else the user agent understands.
+    fn granted(&self, ctx: &Ctx<'_>, location: &Location, outbound: bool) -> ResponseBuilder {
+        let mut response = response_to(self.msg, 200, None, Some(&tag(self.msg)));
+        let wants_gruu = self.msg.has_token(HeaderId::Supported, b"gruu");
+        for binding in location.get(self.aor) {
+            let left = binding.expires.saturating_sub(ctx.unix_ms).div_ceil(1000);
+            let given = wants_gruu.then(|| gruu::params(self.config, self.keys, self.aor, binding)).flatten();
+            let given = given.unwrap_or_default();
+            let value = format!("<{}>{}{given};expires={left}", binding.contact, binding.params);
+            response = response.header("Contact", value);
         }
-        wanted.push(Wanted { addr: *addr, expires: asked.min(max) });
+        if self.msg.has_token(HeaderId::Supported, b"path") {
+            response = response.headers("Path", self.msg.values(HeaderId::Path));
+        }
+        if self.config.service_route {
+            response = response.header("Service-Route", format!("<sip:{};lr>", self.config.sip));
+        }
+        if outbound {
+            response = response.header("Require", "outbound");
+            if !self.msg.has(HeaderId::Path) {
+                response = response.header("Flow-Timer", FLOW_TIMER.to_string());
+            }
+        }
+        response
     }
-    Ok(wanted)
 }
 
-fn remove_all(location: &mut Location, aor: &[u8], call_id: &str, cseq: u32) -> Result<Vec<Record>, Refusal> {
-    if location.get(aor).iter().any(|known| known.call_id == call_id && cseq <= known.cseq) {
-        return Err(Refusal(500, reason("CSeq not higher than that of an earlier registration")));
+/// RFC 5627 §5.3: the temporary GRUUs of a device go on as long as it registers with one Call-ID.
+fn seed(ctx: &mut Ctx<'_>, known: &[Binding], instance: &str, call_id: &str) -> u64 {
+    let same = |binding: &&Binding| binding.instance == instance && binding.call_id == call_id;
+    let known = known.iter().find(same).map(|binding| binding.gruu);
+    match instance {
+        "" => 0,
+        _ => known.unwrap_or_else(|| ctx.rng.next_u64() | 1),
     }
-    let contacts: Vec<String> = location.get(aor).iter().map(|binding| binding.contact.clone()).collect();
-    Ok(contacts.iter().flat_map(|contact| location.remove(aor, contact.as_bytes())).collect())
 }
 
-/// The 200: all present bindings with the time that they have left, and the Path if it is understood.
-fn granted(ctx: &Ctx<'_>, location: &Location, aor: &[u8], msg: Msg<'_>) -> ResponseBuilder {
-    let mut response = response_to(msg, 200, None, Some(&tag(msg)));
-    for binding in location.get(aor) {
-        let left = binding.expires.saturating_sub(ctx.unix_ms).div_ceil(1000);
-        response =
-            response.header("Contact", format!("<{}>{};expires={left}", binding.contact, binding.params));
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+        Transport::Tls | Transport::Tunnel => "tls",
     }
-    if msg.has_token(HeaderId::Supported, b"path") {
-        response = response.headers("Path", msg.values(HeaderId::Path));
-    }
-    response
 }
 
-/// Contact parameters that a fetch shows again: all but expires, which counts down.
+/// Contact parameters that a fetch shows again: all but expires, which counts down, and the GRUUs, which are given
+/// by us (RFC 5627 §4.2).
 fn kept_params(addr: &NameAddr<'_>) -> String {
     let mut kept = String::new();
     for param in addr.params {
-        if param.name.eq_ignore_ascii_case(b"expires") {
+        let ours = [&b"expires"[..], b"pub-gruu", b"temp-gruu"];
+        if ours.iter().any(|name| param.name.eq_ignore_ascii_case(name)) {
             continue;
         }
         kept.push(';');

@@ -1,4 +1,4 @@
-//! Where a request goes next (RFC 3261 §16.4 to §16.6).
+//! What a request says about where it goes (RFC 3261 §16.4 to §16.6), and whether it has been here before.
 
 use crate::config::Config;
 use crate::keys::Keys;
@@ -6,39 +6,14 @@ use causeway_sip::transaction::Transport;
 use causeway_sip::{HeaderId, Msg, Uri};
 use std::net::SocketAddr;
 
-/// The next hop of a request, as far as its URI says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NextHop {
-    /// An address.
-    Address(SocketAddr, Transport),
-    /// A host name that must be resolved first.
-    Name(String, u16, Transport),
-    /// A scheme or a host that cannot be reached.
-    Unreachable,
-}
-
-/// The next hop that a URI names: host or `maddr`, port or 5060, `transport` or UDP.
-pub fn next_hop(uri: &[u8]) -> NextHop {
-    let Some(uri) = Uri::parse(uri).filter(|uri| uri.scheme.is_sip()) else { return NextHop::Unreachable };
-    let transport = match uri.transport() {
-        None => Transport::Udp,
-        Some(name) if name.eq_ignore_ascii_case(b"udp") => Transport::Udp,
-        Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
-        Some(_) => return NextHop::Unreachable,
-    };
-    let port = uri.port.unwrap_or(5060);
-    match (causeway_sip::parse_ip(uri.target_host()), std::str::from_utf8(uri.target_host())) {
-        (Some(ip), _) => NextHop::Address(SocketAddr::new(ip, port), transport),
-        (None, Ok(name)) => NextHop::Name(name.to_owned(), port, transport),
-        (None, Err(_)) => NextHop::Unreachable,
-    }
-}
-
 /// Whether a URI names this exchange: its domain, or the very address it listens on.
 pub fn is_local(config: &Config, uri: &Uri<'_>) -> bool {
-    is_domain(config, uri)
-        || (causeway_sip::parse_ip(uri.host) == Some(config.sip.ip())
-            && uri.port.unwrap_or(5060) == config.sip.port())
+    is_domain(config, uri) || {
+        let ip = causeway_sip::parse_ip(uri.host);
+        let names =
+            |own: SocketAddr, default: u16| ip == Some(own.ip()) && uri.port.unwrap_or(default) == own.port();
+        names(config.sip, 5060) || config.tls.is_some_and(|tls| names(tls, 5061))
+    }
 }
 
 /// Whether a URI's host is the domain.
@@ -53,14 +28,16 @@ pub fn aor(config: &Config, uri: &Uri<'_>) -> Option<Vec<u8>> {
         return None;
     }
     let aor = uri.aor();
-    let at = aor.iter().rposition(|byte| *byte == b'@')?;
-    Some([&aor[..=at], config.domain.as_bytes()].concat())
+    let (scheme, rest) = aor.split_at(aor.iter().position(|byte| *byte == b':')? + 1);
+    let at = rest.iter().rposition(|byte| *byte == b'@')?;
+    // One user, whichever way he is addressed: sips binds the way there, not the name.
+    let scheme = if scheme == b"sips:" { &b"sip:"[..] } else { scheme };
+    Some([scheme, &rest[..=at], config.domain.as_bytes()].concat())
 }
 
 /// How many Route values at the top are this exchange's own, and whether one of them carries the proof that
 /// this exchange put it there for this Call-ID.
 pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
-    let call_id = msg.call_id().unwrap_or_default();
     let mut proved = false;
     let mut own = 0;
     for route in msg.routes() {
@@ -69,16 +46,21 @@ pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
             break;
         }
         own += 1;
-        proved |= uri.params.value(b"cw") == Some(keys.mac("route", call_id).as_bytes());
+        let proof = uri.params.value(b"cw");
+        proved |= proof
+            .is_some_and(|proof| proof == keys.mac("route", msg.call_id().unwrap_or_default()).as_bytes());
     }
     (own, proved)
 }
 
 /// The Record-Route value for one side of a dialog (§16.6 item 4), with the proof for its later requests.
-pub fn record_route(config: &Config, keys: &Keys, msg: Msg<'_>, transport: Transport) -> Vec<u8> {
-    let proof = keys.mac("route", msg.call_id().unwrap_or_default());
-    let transport = if transport == Transport::Udp { "" } else { ";transport=tcp" };
-    format!("<sip:{}{transport};lr;cw={proof}>", config.sip).into_bytes()
+pub fn record_route(config: &Config, proof: &str, transport: Transport) -> Vec<u8> {
+    let (address, transport) = match (transport, config.tls) {
+        (Transport::Tls, Some(tls)) => (tls, ";transport=tls"),
+        (Transport::Tcp, _) => (config.sip, ";transport=tcp"),
+        _ => (config.sip, ""),
+    };
+    format!("<sip:{address}{transport};lr;cw={proof}>").into_bytes()
 }
 
 /// Whether a request outside a dialog begins one, so that the exchange stays on its path.
@@ -91,4 +73,42 @@ pub fn begins_dialog(msg: Msg<'_>) -> bool {
 pub fn route_after(msg: Msg<'_>, own: usize) -> Option<Vec<u8>> {
     let value = msg.values(HeaderId::Route).nth(own)?;
     causeway_sip::NameAddr::parse(value).map(|addr| addr.uri.to_vec())
+}
+
+/// What loop detection compares (RFC 5393 §4.2.1): everything that decides where a request goes. FNV-1a from a
+/// secret start.
+pub fn loop_hash(seed: u64, msg: Msg<'_>) -> u64 {
+    let mut hash = seed ^ 0xcbf2_9ce4_8422_2325;
+    let mut take = |bytes: &[u8]| {
+        for byte in bytes.iter().chain(&[0]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    take(msg.request_uri());
+    take(msg.call_id().unwrap_or_default());
+    take(msg.from_tag().unwrap_or_default());
+    take(msg.to_tag().unwrap_or_default());
+    take(msg.header(HeaderId::CSeq).unwrap_or_default());
+    for route in msg.all(HeaderId::Route) {
+        take(route);
+    }
+    for required in msg.all(HeaderId::ProxyRequire) {
+        take(required);
+    }
+    hash
+}
+
+/// Whether the request has passed here with the same destination before: its own Via of then still says so.
+pub fn has_looped(sent_by: &[u8], hash: u64, msg: Msg<'_>) -> bool {
+    let ours = msg.vias().flatten().filter(|via| {
+        // `host:port` of the Via against ours, without building either.
+        sent_by.strip_prefix(via.host).is_some_and(|rest| {
+            let port = rest.strip_prefix(b":").and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
+            port == Some(via.port.unwrap_or(5060))
+        })
+    });
+    ours.filter_map(|via| via.branch()).any(|branch| {
+        let suffix = branch.rsplit(|byte| *byte == b'-').next().and_then(|hex| std::str::from_utf8(hex).ok());
+        suffix.is_some_and(|hex| hex.len() == 16 && u64::from_str_radix(hex, 16) == Ok(hash))
+    })
 }

@@ -1,8 +1,13 @@
 //! How `causeway status` and its kin reach a running process: a Unix socket, `control.sock` in its data
 //! directory, open to its owner alone.
 //!
-//! One JSON object per line each way. A request is `{"command":"status"}` or `{"command":"drain"}`; the answer
-//! `{"version":1,"ok":true,"status":[…]}`, one status per worker, or `{"version":1,"ok":false,"error":"…"}`.
+//! One JSON object per line each way. A request is one of
+//! * `{"command":"status"}`, answered by one status per worker;
+//! * `{"command":"table","table":"aors","filter":"bob"}`, answered by `{node: rows, …}`;
+//! * `{"command":"reload"}`: certificates, journals and settings are read again;
+//! * `{"command":"drain"}`: a clean end.
+//!
+//! The answer is `{"version":1,"ok":true,"status":…}`, or `{"version":1,"ok":false,"error":"…"}`.
 
 use crate::sys::set_mode;
 use crate::tls::create_private_dir;
@@ -27,19 +32,30 @@ const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be asked of a running process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// The status of all workers.
     Status,
+    /// One table of all nodes that have it.
+    Table {
+        /// Its name.
+        table: String,
+        /// A part of the key; empty for all rows.
+        filter: String,
+    },
+    /// Certificates, journals and settings are read again; the answer comes when they are.
+    Reload,
     /// A clean end; the answer comes at once, the end later.
     Drain,
 }
 
 impl Command {
-    fn name(self) -> &'static str {
+    fn request(&self) -> Status {
         match self {
-            Self::Status => "status",
-            Self::Drain => "drain",
+            Self::Status => json!({"command": "status"}),
+            Self::Table { table, filter } => json!({"command": "table", "table": table, "filter": filter}),
+            Self::Reload => json!({"command": "reload"}),
+            Self::Drain => json!({"command": "drain"}),
         }
     }
 }
@@ -76,6 +92,15 @@ impl Server {
     /// Opens the socket in `dir`, which is made if it is missing, and answers for these workers on a thread
     /// of its own. A socket that a dead process has left is replaced.
     pub fn start(dir: &Path, workers: Vec<Handle>) -> Result<Self, Error> {
+        Self::start_with(dir, workers, || Err("there is nothing to read again".to_owned()))
+    }
+
+    /// The same, with what is done at `reload`.
+    pub fn start_with(
+        dir: &Path,
+        workers: Vec<Handle>,
+        reload: impl Fn() -> Result<(), String> + Send + 'static,
+    ) -> Result<Self, Error> {
         let path = dir.join(FILE);
         let fail = |source| Error::Io { path: path.clone(), source };
         create_private_dir(dir).map_err(fail)?;
@@ -90,7 +115,7 @@ impl Server {
         let listener = listen(&path).map_err(fail)?;
         thread::Builder::new()
             .name("control".into())
-            .spawn(move || serve(&listener, &workers))
+            .spawn(move || serve(&listener, &workers, &reload))
             .map_err(fail)?;
         Ok(Self { path })
     }
@@ -116,11 +141,11 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// One client after the other: they are few, and each has a limited time.
-fn serve(listener: &UnixListener, workers: &[Handle]) {
+fn serve(listener: &UnixListener, workers: &[Handle], reload: &dyn Fn() -> Result<(), String>) {
     loop {
         match listener.accept() {
             Ok((client, _)) => {
-                if let Err(error) = answer(client, workers) {
+                if let Err(error) = answer(client, workers, reload) {
                     tracing::debug!("control: {error}");
                 }
             }
@@ -132,26 +157,13 @@ fn serve(listener: &UnixListener, workers: &[Handle]) {
     }
 }
 
-fn answer(client: UnixStream, workers: &[Handle]) -> io::Result<()> {
+fn answer(client: UnixStream, workers: &[Handle], reload: &dyn Fn() -> Result<(), String>) -> io::Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new((&client).take(LONGEST)).read_line(&mut line)?;
     let request: Status = serde_json::from_str(&line).unwrap_or_default();
-    let result = match request.get("command").and_then(Status::as_str) {
-        Some("status") => workers
-            .iter()
-            .map(|w| w.status(PATIENCE).map_err(|gone| format!("{}: {gone}", w.name())))
-            .collect::<Result<Vec<_>, _>>()
-            .map(Status::from),
-        Some("drain") => {
-            workers.iter().for_each(Handle::drain);
-            Ok(Status::Null)
-        }
-        _ => {
-            Err("unknown request: it must be {\"command\":\"status\"} or {\"command\":\"drain\"}".to_owned())
-        }
-    };
+    let result = carry_out(&request, workers, reload);
     let mut reply = match result {
         Ok(status) => json!({"version": 1, "ok": true, "status": status}),
         Err(error) => json!({"version": 1, "ok": false, "error": error}),
@@ -161,7 +173,43 @@ fn answer(client: UnixStream, workers: &[Handle]) -> io::Result<()> {
     (&client).write_all(reply.as_bytes())
 }
 
-/// Asks the process that runs with `dir`. Of [`Command::Status`] the answer is a list, one status per worker.
+fn carry_out(
+    request: &Status,
+    workers: &[Handle],
+    reload: &dyn Fn() -> Result<(), String>,
+) -> Result<Status, String> {
+    let word = |name| request.get(name).and_then(Status::as_str);
+    let gone = |worker: &Handle| {
+        let name = worker.name().to_owned();
+        move |gone| format!("{name}: {gone}")
+    };
+    match word("command") {
+        Some("status") => workers
+            .iter()
+            .map(|w| w.status(PATIENCE).map_err(gone(w)))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Status::from),
+        Some("table") => {
+            let table = word("table").ok_or("which table?")?;
+            let mut all = serde_json::Map::new();
+            for worker in workers {
+                let found = worker.table(table, word("filter").unwrap_or_default(), PATIENCE);
+                if let Status::Object(found) = found.map_err(gone(worker))? {
+                    all.extend(found);
+                }
+            }
+            if all.is_empty() { Err(format!("nothing here has a table `{table}`")) } else { Ok(all.into()) }
+        }
+        Some("reload") => reload().map(|()| Status::Null),
+        Some("drain") => {
+            workers.iter().for_each(Handle::drain);
+            Ok(Status::Null)
+        }
+        _ => Err("unknown request: the command must be status, table, reload or drain".to_owned()),
+    }
+}
+
+/// Asks the process that runs with `dir`. The answer is what [the module](self) says.
 pub fn request(dir: &Path, command: Command) -> Result<Status, Error> {
     let path = dir.join(FILE);
     let fail = |source| Error::Io { path: path.clone(), source };
@@ -173,7 +221,7 @@ pub fn request(dir: &Path, command: Command) -> Result<Status, Error> {
         Err(e) => return Err(fail(e)),
     };
     socket.set_read_timeout(Some(2 * PATIENCE)).map_err(fail)?;
-    let line = json!({"command": command.name()}).to_string() + "\n";
+    let line = command.request().to_string() + "\n";
     (&socket).write_all(line.as_bytes()).map_err(fail)?;
     let mut reply = String::new();
     BufReader::new((&socket).take(LONGEST_ANSWER)).read_line(&mut reply).map_err(fail)?;

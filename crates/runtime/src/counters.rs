@@ -1,6 +1,6 @@
 //! What a worker counts.
 
-use causeway_node::Status;
+use causeway_node::{Metrics, Status};
 use serde_json::json;
 
 /// Totals since the start.
@@ -29,6 +29,30 @@ impl Counters {
         self.datagrams_out += sent.sent;
         self.send_errors += sent.failed;
         self.send_calls += sent.calls;
+    }
+
+    pub fn metrics(&self, connections: usize, metrics: &mut Metrics) {
+        for (name, help, value) in [
+            ("worker_wakes_total", "Rounds of the loop", self.wakes),
+            ("worker_datagrams_received_total", "Datagrams taken in", self.datagrams_in),
+            ("worker_datagrams_sent_total", "Datagrams sent", self.datagrams_out),
+            ("worker_send_errors_total", "Datagrams that the system refused to send", self.send_errors),
+            ("worker_receive_errors_total", "Errors of earlier datagrams, as ICMP says", self.receive_errors),
+            ("worker_unroutable_total", "Datagrams between inside and outside addresses", self.unroutable),
+            ("worker_accepted_total", "Connections accepted", self.accepted),
+            ("worker_accept_refused_total", "Connections refused for want of room", self.accept_refused),
+            (
+                "worker_accept_errors_total",
+                "Connections that failed while being accepted",
+                self.accept_errors,
+            ),
+            ("worker_commits_total", "Commits of records to disk", self.commits),
+            ("worker_ticks_total", "Media ticks", self.ticks),
+            ("worker_ticks_missed_total", "Media ticks that came too late to count", self.ticks_missed),
+        ] {
+            metrics.counter(name, help, &[], value);
+        }
+        metrics.gauge("worker_connections", "Connections at present", &[], connections as f64);
     }
 
     pub fn status(&self, connections: usize) -> Status {

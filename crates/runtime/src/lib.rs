@@ -68,11 +68,16 @@
 //!
 //! # Operating it
 //! [`Handle::ready`] says when all ports are open, or which could not be; [`Handle::status`] what is going on;
-//! [`control`] gives both to other processes. Notices of nodes go to `tracing`, with the field `node`.
+//! [`control`] gives both to other processes, and tables and reloading beside them; [`metrics`] serves the figures
+//! of nodes and workers to a monitoring system. Notices of nodes go to `tracing`, with the field `node`, lines of
+//! their journals to a [`LineLog`].
 
 pub mod control;
 mod counters;
+mod dns;
 mod engine;
+mod linelog;
+pub mod metrics;
 mod persist;
 mod resolve;
 #[allow(unsafe_code, reason = "system calls that no safe library offers; the reasons stand there")]
@@ -80,5 +85,6 @@ mod sys;
 pub mod tls;
 mod worker;
 
+pub use linelog::LineLog;
 pub use persist::Persister;
 pub use worker::{Authority, Bound, Error, Gone, Handle, Options, Setup, Worker};

@@ -1,12 +1,16 @@
-//! Names: asked of the system, on threads of their own, because it may take as long as it likes.
+//! Names: asked of the system, on threads of their own, because it may take as long as it likes. Addresses for a
+//! connection come from its resolver (getaddrinfo), DNS records from its name servers ([`crate::dns`]).
 
+use crate::dns::{self, Settings};
 use crate::engine::{Command, Mail};
-use causeway_node::Answer;
+use crate::worker::Options;
+use causeway_node::{Answer, RecordKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Questions under way at once; so many slow names it takes to hold up the others.
 const THREADS: usize = 4;
@@ -18,18 +22,45 @@ pub(crate) struct Resolver {
     mail: Mail,
     questions: Option<Sender<Asked>>,
     waiting: Arc<AtomicUsize>,
+    dns_servers: Vec<SocketAddr>,
+    dns_timeout: Option<Duration>,
 }
 
 struct Asked {
     node: usize,
     question: u64,
-    host: String,
-    port: u16,
+    what: What,
+}
+
+/// What is asked for.
+pub(crate) enum What {
+    /// Addresses of a host, for a connection to a port.
+    Host(String, u16),
+    /// DNS records.
+    Records(String, RecordKind),
+}
+
+impl What {
+    /// The answer where there is none.
+    fn unknown(&self, why: &str) -> Answer {
+        match self {
+            Self::Host(host, _) => Answer::Addresses(vec![], format!("{host}: {why}")),
+            Self::Records(name, _) => {
+                Answer::Records { records: vec![], ttl: 0, why: format!("{name}: {why}") }
+            }
+        }
+    }
 }
 
 impl Resolver {
-    pub fn new(mail: Mail) -> Self {
-        Self { mail, questions: None, waiting: Arc::default() }
+    pub fn new(mail: Mail, options: &Options) -> Self {
+        Self {
+            mail,
+            questions: None,
+            waiting: Arc::default(),
+            dns_servers: options.dns_servers.clone(),
+            dns_timeout: options.dns_timeout,
+        }
     }
 
     /// The answer, if it needs no asking: address literals, brackets allowed.
@@ -40,26 +71,26 @@ impl Resolver {
     }
 
     /// Asks; the answer comes by mail. An answer at once means that it cannot be asked.
-    pub fn ask(&mut self, node: usize, question: u64, host: &str, port: u16) -> Option<Answer> {
+    pub fn ask(&mut self, node: usize, question: u64, what: What) -> Option<Answer> {
         if self.waiting.load(Ordering::Relaxed) >= WAITING {
-            return Some(Answer::Addresses(vec![], format!("{host}: too many names are being resolved")));
+            return Some(what.unknown("too many names are being resolved"));
         }
-        let asked = Asked { node, question, host: host.to_owned(), port };
-        let sent = match self.questions.take() {
-            Some(questions) => Ok(questions),
-            None => self.start(),
-        }
-        .and_then(|questions| {
-            let result = questions.send(asked).map_err(|_| std::io::Error::other("the resolver is gone"));
-            self.questions = Some(questions);
-            result
-        });
+        let asked = Asked { node, question, what };
+        let questions = match self.questions.take() {
+            Some(questions) => questions,
+            None => match self.start() {
+                Ok(questions) => questions,
+                Err(error) => return Some(asked.what.unknown(&format!("cannot be asked: {error}"))),
+            },
+        };
+        let sent = questions.send(asked);
+        self.questions = Some(questions);
         match sent {
             Ok(()) => {
                 self.waiting.fetch_add(1, Ordering::Relaxed);
                 None
             }
-            Err(error) => Some(Answer::Addresses(vec![], format!("{host}: cannot be asked: {error}"))),
+            Err(error) => Some(error.0.what.unknown("the resolver is gone")),
         }
     }
 
@@ -69,19 +100,29 @@ impl Resolver {
         for _ in 0..THREADS {
             let (receiver, mail, waiting) =
                 (Arc::clone(&receiver), self.mail.clone(), Arc::clone(&self.waiting));
-            thread::Builder::new()
-                .name("resolver".into())
-                .spawn(move || serve(&receiver, &mail, &waiting))?;
+            let (servers, timeout) = (self.dns_servers.clone(), self.dns_timeout);
+            thread::Builder::new().name("resolver".into()).spawn(move || {
+                serve(&receiver, &mail, &waiting, || Settings::now(&servers, timeout));
+            })?;
         }
         Ok(sender)
     }
 }
 
-fn serve(questions: &Mutex<Receiver<Asked>>, mail: &Mail, waiting: &AtomicUsize) {
+fn serve(
+    questions: &Mutex<Receiver<Asked>>,
+    mail: &Mail,
+    waiting: &AtomicUsize,
+    settings: impl Fn() -> Settings,
+) {
     loop {
         let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(asked) = next else { return };
-        let answer = lookup(&asked.host, asked.port);
+        let answer = match &asked.what {
+            What::Host(host, port) => lookup(host, *port),
+            // The system's files are read anew each time: they are small, and may have changed.
+            What::Records(name, kind) => dns::records(&settings(), name, *kind),
+        };
         waiting.fetch_sub(1, Ordering::Relaxed);
         mail.send(Command::Answer { node: asked.node, question: asked.question, answer });
     }

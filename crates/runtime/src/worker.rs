@@ -1,6 +1,8 @@
 //! Starting nodes on a thread, and talking to them.
 
 use crate::engine::{Command, Engine, Hosted, Mail, Member, Ready};
+use crate::linelog::LineLog;
+use crate::metrics::Figures;
 use crate::persist::Persister;
 use crate::tls;
 use causeway_node::{Credential, Credentials, Ctx, Flow, Lookup, Node, Outbox, Status};
@@ -67,6 +69,10 @@ pub struct Options {
     pub max_handshakes: usize,
     /// The same for one remote address; 32 unless told.
     pub max_handshakes_per_address: usize,
+    /// Name servers for DNS records; those of /etc/resolv.conf unless any are given.
+    pub dns_servers: Vec<SocketAddr>,
+    /// How long each of them has for an answer; as /etc/resolv.conf says unless told.
+    pub dns_timeout: Option<Duration>,
 }
 
 impl Default for Options {
@@ -78,6 +84,8 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 256,
             max_handshakes_per_address: 32,
+            dns_servers: Vec::new(),
+            dns_timeout: None,
         }
     }
 }
@@ -97,13 +105,15 @@ pub struct Setup {
     pub(crate) client: Option<tls::Client>,
     pub(crate) persister: Option<Box<dyn Persister>>,
     pub(crate) authority: Option<Box<dyn Authority>>,
+    pub(crate) lines: Vec<(&'static str, LineLog)>,
 }
 
 impl Setup {
     /// A node under a name that status and logs show; it must be unique within its worker.
     pub fn new(name: impl Into<String>, node: impl Node + Send + 'static) -> Self {
         let (name, node) = (name.into(), Box::new(node));
-        Self { name, node, server: None, client: None, persister: None, authority: None }
+        let lines = Vec::new();
+        Self { name, node, server: None, client: None, persister: None, authority: None, lines }
     }
 
     /// The certificate of its TLS listeners; without one they fail.
@@ -122,6 +132,13 @@ impl Setup {
     /// for a node that has nothing to lose.
     pub fn persister(mut self, persister: impl Persister + 'static) -> Self {
         self.persister = Some(Box::new(persister));
+        self
+    }
+
+    /// Where the lines go that it writes to a journal ([`causeway_node::Outbox::line`]); those of journals that
+    /// are not given go nowhere.
+    pub fn journal(mut self, journal: &'static str, log: LineLog) -> Self {
+        self.lines.push((journal, log));
         self
     }
 
@@ -224,6 +241,30 @@ impl Handle {
         let (reply, answer) = channel();
         self.mail.send(Command::Status(reply));
         answer.recv_timeout(timeout).map_err(|_| Gone)
+    }
+
+    /// One table of every node that has it, `{name of the node: rows, …}`; see [`Node::table`].
+    pub fn table(&self, table: &str, filter: &str, timeout: Duration) -> Result<Status, Gone> {
+        let (reply, answer) = channel();
+        self.mail.send(Command::Table { table: table.to_owned(), filter: filter.to_owned(), reply });
+        answer.recv_timeout(timeout).map_err(|_| Gone)
+    }
+
+    /// What the nodes and the worker itself count.
+    pub fn metrics(&self, timeout: Duration) -> Result<Figures, Gone> {
+        let (reply, answer) = channel();
+        self.mail.send(Command::Metrics(reply));
+        answer.recv_timeout(timeout).map_err(|_| Gone)
+    }
+
+    /// Gives every node new settings ([`Node::reload`]).
+    ///
+    /// # Errors
+    /// What the nodes say that refuse them; they go on with the old ones.
+    pub fn reload(&self, settings: Status, timeout: Duration) -> Result<(), String> {
+        let (reply, answer) = channel();
+        self.mail.send(Command::Reload { settings, reply });
+        answer.recv_timeout(timeout).unwrap_or_else(|_| Err(Gone.to_string()))
     }
 
     /// Asks every node for a clean end; the worker ends when all of them have drained.

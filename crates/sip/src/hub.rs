@@ -1,47 +1,56 @@
-//! The transports of one SIP element: a UDP port, a TCP listener on the same address, and TCP connections
-//! in both directions (RFC 3261 §18).
+//! The transports of one SIP element: a UDP port, a TCP listener on the same address, a TLS listener on one of
+//! its own, and connections in both directions (RFC 3261 §18).
 //!
 //! A [`Hub`] turns inputs into whole, valid messages with the [`Hop`] they came from, and hops into outputs.
 //! What no server may accept is answered here (400, 505, 513 …) and never reaches the element. Keep-alives
-//! are answered (RFC 5626 §4.4.1). Connections are reused by peer address, and opened when a hop needs one.
+//! are answered (RFC 5626 §4.4.1).
+//!
+//! # Connections
+//! TCP connections are reused by peer address, and opened when a hop needs one. TLS connections are reused for
+//! the server name they were opened for; one that the peer has opened carries requests of ours only where its
+//! certificate proves that name (RFC 5923 §9), or where the element asks for that very connection
+//! ([`Hub::existing`]).
+//!
+//! A connection that the peer has opened and that brings no message within [`Hub::SILENT`], and any that sees no
+//! byte for the time of [`Hub::idle_after`], is closed, if the element passes the hub's [`Hub::deadline`] and
+//! [`Hub::timeout`] on.
 //!
 //! Bounds: [`Hub::CONNECTIONS`] connections, the oldest idle one giving way to a new one; 256 KiB wait for a
-//! connection that is being opened.
+//! connection that is being opened, what exceeds them is dropped and counted.
 
-use crate::transaction::{Hop, Sink, Transport};
-use crate::{FrameError, Framed, Framer, Message, Msg, response_to, validate};
-use causeway_node::{Class, Connect, Ctx, Flow, Input, Outbox, Time, Transport as Wire};
-use std::collections::HashMap;
+mod capture;
+mod connections;
+mod names;
+mod receive;
+mod send;
+mod traffic;
+
+pub use capture::{Copies, HepConfig};
+pub use names::proves;
+pub use send::HubSink;
+pub use traffic::{Refused, Traffic};
+
+use crate::transaction::{Hop, Transport};
+use crate::{Message, validate};
+use capture::Capture;
+use causeway_node::{Class, Ctx, Flow, Input, Metrics, Outbox, Time, Transport as Wire};
+use connections::{Connection, Table};
 use std::net::SocketAddr;
-
-/// What an element did not get to see, for its status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refused {
-    /// Datagrams that are no SIP message at all.
-    pub garbage: u64,
-    /// Messages answered with an error, or dropped since they were responses.
-    pub invalid: u64,
-    /// Connections closed because of what came on them.
-    pub broken_streams: u64,
-}
-
-struct Connection {
-    peer: SocketAddr,
-    framer: Framer,
-    open: bool,
-    waiting: Vec<u8>,
-    last_used: Time,
-}
+use std::time::Duration;
+use traffic::Ledger;
 
 /// The transports of one element.
 pub struct Hub {
-    udp: Flow,
-    listener: Flow,
-    next: u32,
+    first: u32,
     local: SocketAddr,
+    tls: Option<SocketAddr>,
     role: validate::Role,
-    connections: HashMap<Flow, Connection>,
-    by_peer: HashMap<SocketAddr, Flow>,
+    table: Table,
+    ledger: Ledger,
+    capture: Option<Box<Capture>>,
+    now: Time,
+    /// Milliseconds since 1970 at a time, both of the last input.
+    clock: (u64, Time),
     /// What was kept from the element.
     pub refused: Refused,
 }
@@ -51,18 +60,23 @@ impl Hub {
     pub const CONNECTIONS: usize = 10_000;
     /// Flow ids that a hub may use from its first on.
     pub const FLOWS: u32 = 1 << 20;
-    const WAITING: usize = 256 * 1024;
+    /// How long a connection that the peer has opened may take to bring its first message.
+    pub const SILENT: Duration = Duration::from_secs(32);
+    /// How long a connection may be idle, unless [`Hub::idle_after`] says otherwise.
+    pub const IDLE: Duration = Duration::from_secs(600);
 
     /// A hub on `local`, using the flow ids `first .. first + Hub::FLOWS`.
     pub fn new(first: u32, local: SocketAddr) -> Self {
         Self {
-            udp: Flow(first),
-            listener: Flow(first + 1),
-            next: first + 2,
+            first,
             local,
+            tls: None,
             role: validate::Role::Server,
-            connections: HashMap::new(),
-            by_peer: HashMap::new(),
+            table: Table::new(first + RESERVED, Self::FLOWS - RESERVED, Self::IDLE),
+            ledger: Ledger::default(),
+            capture: None,
+            now: Time::ZERO,
+            clock: (0, Time::ZERO),
             refused: Refused::default(),
         }
     }
@@ -73,10 +87,53 @@ impl Hub {
         self
     }
 
-    /// Binds the UDP port and listens on the TCP port.
+    /// Listens for TLS connections as well, on an address of its own.
+    pub fn tls(mut self, local: SocketAddr) -> Self {
+        self.tls = Some(local);
+        self
+    }
+
+    /// Closes connections on which no byte came or went for so long; [`Hub::IDLE`] unless told.
+    pub fn idle_after(mut self, idle: Duration) -> Self {
+        self.table.idle = idle;
+        self
+    }
+
+    /// Copies every message received and sent to a capture server (HEP version 3). Over TCP and TLS the element
+    /// must pass [`causeway_node::Node::fill`] on to [`Hub::fill`], and in any case deadline and timeout. A
+    /// server that is slow or gone holds nothing up: what it does not take is dropped and counted.
+    pub fn capture(mut self, config: HepConfig) -> Self {
+        self.capture = Some(Box::new(Capture::new(config, Flow(self.first + 3))));
+        self
+    }
+
+    /// How copying to a capture server fares, if there is one.
+    pub fn copies(&self) -> Option<Copies> {
+        self.capture.as_ref().map(|capture| capture.copies())
+    }
+
+    fn udp(&self) -> Flow {
+        Flow(self.first)
+    }
+
+    fn listener(&self) -> Flow {
+        Flow(self.first + 1)
+    }
+
+    fn tls_listener(&self) -> Flow {
+        Flow(self.first + 2)
+    }
+
+    /// Binds the UDP port and listens on the TCP port, and on the TLS port if there is one.
     pub fn start(&self, out: &mut Outbox) {
-        out.bind(self.udp, self.local, Class::Signalling);
-        out.listen(self.listener, self.local, Wire::Tcp, Class::Signalling);
+        out.bind(self.udp(), self.local, Class::Signalling);
+        out.listen(self.listener(), self.local, Wire::Tcp, Class::Signalling);
+        if let Some(local) = self.tls {
+            out.listen(self.tls_listener(), local, Wire::Tls, Class::Signalling);
+        }
+        if let Some(capture) = &self.capture {
+            capture.start(out);
+        }
     }
 
     /// The address it is bound to: with the real port once it is open.
@@ -84,28 +141,100 @@ impl Hub {
         self.local
     }
 
-    /// How many connections there are.
-    pub fn connections(&self) -> usize {
-        self.connections.len()
+    /// The address on which it listens for TLS, if it does: with the real port once it is open.
+    pub fn tls_local(&self) -> Option<SocketAddr> {
+        self.tls
     }
 
-    /// The hop to `peer`; a TCP connection is reused or opened.
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// What has gone over one transport so far; nothing for one that a hub does not have.
+    pub fn traffic(&self, transport: Transport) -> Traffic {
+        Traffic { connections: self.table.count(transport), ..self.ledger.of(transport) }
+    }
+
+    /// The figures of all transports, for a monitoring system.
+    pub fn metrics(&self, metrics: &mut Metrics) {
+        traffic::metrics(self, metrics);
+    }
+
+    /// The hop to `peer`: a connection is reused or opened. One with TLS is to prove the address itself; for one
+    /// that is to prove a domain there is [`Hub::hop_to`].
     pub fn hop(&mut self, now: Time, peer: SocketAddr, transport: Transport, out: &mut Outbox) -> Hop {
-        let flow = match transport {
-            Transport::Udp => self.udp,
-            _ => self.by_peer.get(&peer).copied().unwrap_or_else(|| self.connect(now, peer, out)),
+        match transport {
+            Transport::Tls => self.hop_to(now, peer, transport, &peer.ip().to_string(), out),
+            _ => self.hop_to(now, peer, transport, "", out),
+        }
+    }
+
+    /// The hop to `peer`, whose certificate must prove `server_name` where TLS runs: the domain that was asked
+    /// for, and not what a name server made of it (RFC 5922 §7.3).
+    pub fn hop_to(
+        &mut self,
+        now: Time,
+        peer: SocketAddr,
+        transport: Transport,
+        server_name: &str,
+        out: &mut Outbox,
+    ) -> Hop {
+        self.now = self.now.max(now);
+        if transport == Transport::Udp {
+            return Hop { flow: self.udp(), peer, transport };
+        }
+        let flow = match self.table.reusable(peer, transport, server_name) {
+            Some(flow) => flow,
+            None => {
+                self.make_room(out);
+                self.ledger.entry(transport).opened += 1;
+                self.table.connect(self.now, peer, transport, server_name, out)
+            }
         };
         Hop { flow, peer, transport }
     }
 
+    /// The connection of this very peer address, whoever has opened it: the way back to who registered over it
+    /// (RFC 5626 §5.3). `None` if it is gone; for UDP there is always one.
+    pub fn existing(&self, peer: SocketAddr, transport: Transport) -> Option<Hop> {
+        let flow = match transport {
+            Transport::Udp => self.udp(),
+            _ => self.table.newest(peer, transport)?,
+        };
+        Some(Hop { flow, peer, transport })
+    }
+
     /// Whether there is a connection to this address.
     pub fn has_connection(&self, peer: SocketAddr) -> bool {
-        self.by_peer.contains_key(&peer)
+        [Transport::Tcp, Transport::Tls].iter().any(|transport| self.table.newest(peer, *transport).is_some())
     }
 
     /// Whether a connection still exists; a UDP port always does.
     pub fn is_alive(&self, hop: &Hop) -> bool {
-        hop.flow == self.udp || self.connections.contains_key(&hop.flow)
+        hop.flow == self.udp() || self.table.get(hop.flow).is_some()
+    }
+
+    /// What the verified certificate of a connection's peer names: DNS names and URIs (RFC 5922 §7.1). Whether
+    /// they prove a domain, [`proves`] says.
+    pub fn names(&self, flow: Flow) -> &[String] {
+        self.table.get(flow).map_or(&[], |connection| &connection.names)
+    }
+
+    /// When [`Hub::timeout`] is due.
+    pub fn deadline(&self) -> Option<Time> {
+        let capture = self.capture.as_ref().and_then(|capture| capture.deadline());
+        [self.table.deadline(), capture].into_iter().flatten().min()
+    }
+
+    /// Closes what has been idle for too long. Returns the connections that the hub itself has closed since the
+    /// last call, for whatever reason: the element should tell its transactions.
+    pub fn timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<Flow> {
+        self.now = self.now.max(now);
+        if let Some(capture) = &mut self.capture {
+            capture.timeout(self.now, out);
+        }
+        self.table.close_idle(self.now, out)
     }
 
     /// Takes an input if its flow is one of this hub's, and appends the messages in it to `arrived`. Says
@@ -117,205 +246,83 @@ impl Hub {
         out: &mut Outbox,
         arrived: &mut Vec<(Hop, Message)>,
     ) -> bool {
+        self.now = self.now.max(ctx.now);
+        self.clock = (ctx.unix_ms, ctx.now);
         match *input {
-            Input::Datagram { flow, from, bytes } if flow == self.udp => {
+            Input::Datagram { flow, from, bytes } if flow == self.udp() => {
                 self.datagram(from, bytes, out, arrived);
                 true
             }
-            Input::Stream { flow, bytes } if self.connections.contains_key(&flow) => {
-                self.stream(ctx.now, flow, bytes, out, arrived);
+            Input::Stream { flow, bytes } if self.table.get(flow).is_some() => {
+                self.stream(flow, bytes, out, arrived);
                 true
             }
-            Input::Opened { flow, listener, local, peer, .. } => {
-                self.opened(ctx.now, flow, listener, local, peer, out)
+            Input::Opened { flow, listener, local, peer, names, .. } => {
+                self.opened(flow, listener, local, peer, names, out)
             }
-            Input::Closed { flow, .. } => self.forget(flow),
+            Input::Closed { flow, why } => match self.capture.as_deref_mut() {
+                Some(capture) if flow.0 == self.first + 3 => {
+                    capture.closed(self.now, why, out);
+                    true
+                }
+                _ => self.table.remove(flow).is_some(),
+            },
             _ => false,
         }
     }
 
-    fn datagram(
-        &mut self,
-        from: SocketAddr,
-        bytes: &[u8],
-        out: &mut Outbox,
-        arrived: &mut Vec<(Hop, Message)>,
-    ) {
-        // Keep-alives of every fashion: CRLFCRLF, a single CRLF, a NUL (RFC 5626 §4.4, and habit).
-        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0 | b' ')) {
-            return;
-        }
-        let hop = Hop { flow: self.udp, peer: from, transport: Transport::Udp };
-        match Message::parse(bytes) {
-            Ok(message) => self.accept(hop, message, out, arrived),
-            Err(_) => self.refused.garbage += 1,
-        }
-    }
-
-    fn accept(&mut self, hop: Hop, message: Message, out: &mut Outbox, arrived: &mut Vec<(Hop, Message)>) {
-        match validate::verdict_as(message.msg(), self.role) {
-            Ok(()) => arrived.push((hop, message)),
-            Err(verdict) => {
-                self.refused.invalid += 1;
-                if let Some(answer) = refusal(message.msg(), verdict.status, verdict.reason) {
-                    self.send_on(out, &hop, &answer);
-                }
-            }
-        }
-    }
-
-    fn stream(
-        &mut self,
-        now: Time,
-        flow: Flow,
-        bytes: &[u8],
-        out: &mut Outbox,
-        arrived: &mut Vec<(Hop, Message)>,
-    ) {
-        let Some(mut connection) = self.connections.remove(&flow) else { return };
-        connection.last_used = now;
-        connection.framer.push(bytes);
-        let hop = Hop { flow, peer: connection.peer, transport: Transport::Tcp };
-        let broken = loop {
-            match connection.framer.next() {
-                Ok(None) => break None,
-                Ok(Some(Framed::Ping)) => out.stream(flow, b"\r\n"),
-                Ok(Some(Framed::Pong)) => {}
-                Ok(Some(Framed::Message(bytes))) => match Message::parse(bytes) {
-                    Ok(message) => self.accept(hop, message, out, arrived),
-                    Err(_) => self.refused.garbage += 1,
-                },
-                Err(error) => break Some(error),
-            }
-        };
-        self.connections.insert(flow, connection);
-        if let Some(error) = broken {
-            self.break_off(flow, &error, out);
-        }
-    }
-
-    /// Where one message ends is where the next begins: after a framing error nothing on the stream can be
-    /// trusted (RFC 3261 §18.3), so it is answered where that is possible, and closed.
-    fn break_off(&mut self, flow: Flow, error: &FrameError, out: &mut Outbox) {
-        self.refused.broken_streams += 1;
-        let answer = Message::parse(error.head.as_slice())
-            .ok()
-            .and_then(|message| refusal(message.msg(), error.kind.status(), "Bad Framing"));
-        if let Some(answer) = answer {
-            out.stream(flow, &answer);
-        }
-        out.close(flow);
-        self.forget(flow);
-    }
-
     fn opened(
         &mut self,
-        now: Time,
         flow: Flow,
         listener: Option<Flow>,
         local: SocketAddr,
         peer: SocketAddr,
+        names: &[String],
         out: &mut Outbox,
     ) -> bool {
-        if flow == self.udp || flow == self.listener {
-            if flow == self.udp && self.local.port() == 0 {
+        if flow == self.udp() || flow == self.listener() {
+            if flow == self.udp() && self.local.port() == 0 {
                 self.local = local;
             }
             return true;
         }
-        if listener == Some(self.listener) {
-            self.make_room(out);
-            self.insert(now, flow, peer, true);
+        if flow == self.tls_listener() && self.tls.is_some() {
+            self.tls = Some(local);
             return true;
         }
-        let Some(connection) = self.connections.get_mut(&flow) else { return false };
-        connection.open = true;
-        let waiting = std::mem::take(&mut connection.waiting);
-        if !waiting.is_empty() {
-            out.stream(flow, &waiting);
+        if let Some(capture) = self.capture_on(flow) {
+            capture.opened(out);
+            return true;
+        }
+        if let Some(transport) = listener.and_then(|listener| self.accepts(listener)) {
+            self.make_room(out);
+            self.ledger.entry(transport).accepted += 1;
+            self.table.accepted(self.now, flow, Connection::accepted(peer, local, transport, names));
+            return true;
+        }
+        let Some((transport, waiting)) = self.table.opened(flow, local, names) else { return false };
+        for message in waiting {
+            out.stream(flow, &message);
+            self.copy(local, peer, transport, &message, out);
         }
         true
     }
 
-    fn connect(&mut self, now: Time, peer: SocketAddr, out: &mut Outbox) -> Flow {
-        self.make_room(out);
-        let first = self.udp.0 + 2;
-        let span = Self::FLOWS - 2;
-        while self.connections.contains_key(&Flow(self.next)) {
-            self.next = first + (self.next - first + 1) % span;
+    fn accepts(&self, listener: Flow) -> Option<Transport> {
+        match listener {
+            flow if flow == self.listener() => Some(Transport::Tcp),
+            flow if flow == self.tls_listener() && self.tls.is_some() => Some(Transport::Tls),
+            _ => None,
         }
-        let flow = Flow(self.next);
-        self.next = first + (self.next - first + 1) % span;
-        let server_name = peer.ip().to_string();
-        out.connect(flow, Connect { to: peer, transport: Wire::Tcp, server_name, class: Class::Signalling });
-        self.insert(now, flow, peer, false);
-        flow
-    }
-
-    fn insert(&mut self, now: Time, flow: Flow, peer: SocketAddr, open: bool) {
-        let connection =
-            Connection { peer, framer: Framer::new(), open, waiting: Vec::new(), last_used: now };
-        self.connections.insert(flow, connection);
-        self.by_peer.insert(peer, flow);
     }
 
     fn make_room(&mut self, out: &mut Outbox) {
-        if self.connections.len() < Self::CONNECTIONS {
-            return;
+        if self.table.len() >= Self::CONNECTIONS {
+            self.table.close_oldest(out);
         }
-        let oldest =
-            self.connections.iter().min_by_key(|(flow, c)| (c.last_used, **flow)).map(|(flow, _)| *flow);
-        if let Some(flow) = oldest {
-            out.close(flow);
-            self.forget(flow);
-        }
-    }
-
-    fn forget(&mut self, flow: Flow) -> bool {
-        let Some(connection) = self.connections.remove(&flow) else { return false };
-        if self.by_peer.get(&connection.peer) == Some(&flow) {
-            self.by_peer.remove(&connection.peer);
-        }
-        true
-    }
-
-    fn send_on(&mut self, out: &mut Outbox, hop: &Hop, message: &[u8]) {
-        if hop.transport == Transport::Udp {
-            return out.datagram(hop.flow, hop.peer, message);
-        }
-        let Some(connection) = self.connections.get_mut(&hop.flow) else { return };
-        if connection.open {
-            out.stream(hop.flow, message);
-        } else if connection.waiting.len() + message.len() <= Self::WAITING {
-            connection.waiting.extend_from_slice(message);
-        }
-    }
-
-    /// A sink that sends through this hub.
-    pub fn sink<'a>(&'a mut self, out: &'a mut Outbox) -> HubSink<'a> {
-        HubSink { hub: self, out }
     }
 }
 
-/// Sends messages through a hub.
-pub struct HubSink<'a> {
-    hub: &'a mut Hub,
-    out: &'a mut Outbox,
-}
-
-impl Sink for HubSink<'_> {
-    fn send(&mut self, hop: &Hop, message: &[u8]) {
-        self.hub.send_on(self.out, hop, message);
-    }
-}
-
-/// The answer to a request that cannot be accepted; none to an ACK, to a response, or where the header
-/// fields are missing that an answer is made of.
-fn refusal(msg: Msg<'_>, status: u16, reason: &str) -> Option<Vec<u8>> {
-    let answerable = msg.is_request()
-        && msg.method() != crate::Method::Ack
-        && msg.top_via().is_some()
-        && msg.call_id().is_some()
-        && msg.cseq().is_some();
-    answerable.then(|| response_to(msg, status, Some(reason), Some(b"cw-refused")).finish())
-}
+/// Flows that are no connections: a port, two listeners, the way to a capture server, and one kept
+/// for later.
+const RESERVED: u32 = 5;

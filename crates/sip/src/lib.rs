@@ -50,6 +50,7 @@ pub mod framer;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
+pub mod hep;
 pub mod hub;
 pub mod locate;
 pub mod message;

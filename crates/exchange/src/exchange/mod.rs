@@ -1,58 +1,74 @@
 //! The exchange as a node: requests in, decisions of registrar and proxy out.
 
+mod forking;
+mod gate;
+mod registering;
+mod report;
 mod routing;
 
-use crate::auth::{Auth, Gatekeeper};
-use crate::config::Config;
+use crate::auth::{Gatekeeper, Ticket};
+use crate::calls::Calls;
+use crate::config::{Config, Mode, Network};
+use crate::identity::{Sender, TrustDomain};
 use crate::keys::Keys;
 use crate::location::Location;
-use crate::registrar;
+use crate::resolver::Resolver;
 use crate::route;
-use causeway_node::{Answer, Credentials, Ctx, Input, Level, Node, Outbox, Question, Record, Status, Time};
+use crate::throttle::Throttle;
+use causeway_node::{Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers};
 use causeway_sip::hub::Hub;
+use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
 use causeway_sip::transaction::{Hop, ServerId};
 use causeway_sip::{Edit, Message, Method, Uri};
-use routing::Target;
-use serde_json::json;
+use forking::{Plan, Unlocated};
+use registering::Promise;
+use report::Counters;
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::net::IpAddr;
 
 /// What a question was asked for.
 enum Waiting {
-    /// Whether the credentials of this request are right.
-    Credential(ServerId),
-    /// The address of a target of this request.
-    Address(ServerId, Target),
+    /// Whether the credentials of this request are right, which name this account, from this client.
+    Credential { id: ServerId, ticket: Ticket, account: Vec<u8>, client: IpAddr },
+    /// Whether the user that this request is for exists, who has no contact.
+    Subscriber(ServerId),
+    /// The next hop of a target of this request.
+    Place(Box<Unlocated>),
 }
 
-/// A response that waits for its records.
-struct Promise {
-    seq: u64,
-    id: ServerId,
-    status: u16,
-    response: Vec<u8>,
-}
-
-/// Counters for the status.
-#[derive(Default)]
-struct Counters {
-    registered: u64,
-    forwarded: u64,
-    challenged: u64,
-    refused: u64,
+fn hub(config: &Config) -> Hub {
+    let mut hub = Hub::new(0, config.sip);
+    if let Some(tls) = config.tls {
+        hub = hub.tls(tls);
+    }
+    match config.capture.clone() {
+        Some(capture) => hub.capture(capture),
+        None => hub,
+    }
 }
 
 /// Registrar, location service and proxy of one domain.
+///
+/// Its tables ([`Node::table`]) are `aors`, `calls` and `transports`.
 pub struct Exchange {
     config: Config,
+    trust: TrustDomain,
+    proxies: Vec<Network>,
     sent_by: Vec<u8>,
+    sent_by_tls: Vec<u8>,
     keys: Keys,
+    loop_seed: u64,
     keys_stored: bool,
     location: Location,
     gatekeeper: Gatekeeper,
+    throttle: Throttle,
+    resolver: Resolver,
+    calls: Calls,
     hub: Hub,
     core: Core,
+    plans: HashMap<ServerId, Plan>,
+    ringing: Timers<ServerId>,
     arrived: Vec<(Hop, Message)>,
     waiting: HashMap<u64, Waiting>,
     questions: u64,
@@ -70,14 +86,24 @@ impl Exchange {
     /// An exchange with what was stored: its keys ([`Keys::SPACE`]), if there are any, and its bindings.
     /// `fresh` becomes the secret where none is stored.
     pub fn new(config: Config, stored_keys: Option<[u8; 32]>, fresh: [u8; 32], location: Location) -> Self {
-        Self {
+        let keys = Keys::new(stored_keys.unwrap_or(fresh));
+        let mut exchange = Self {
+            trust: TrustDomain::default(),
+            proxies: Vec::new(),
             sent_by: config.sip.to_string().into_bytes(),
-            keys: Keys::new(stored_keys.unwrap_or(fresh)),
+            sent_by_tls: config.tls.unwrap_or(config.sip).to_string().into_bytes(),
+            loop_seed: keys.loop_seed(),
+            keys,
             keys_stored: stored_keys.is_some(),
             location,
             gatekeeper: Gatekeeper::new(&config),
-            hub: Hub::new(0, config.sip),
+            throttle: Throttle::default(),
+            resolver: Resolver::new(Transports { tls: config.tls.is_some() }),
+            calls: Calls::default(),
+            hub: hub(&config),
             core: Core::new(config.timing),
+            plans: HashMap::new(),
+            ringing: Timers::default(),
             arrived: Vec::new(),
             waiting: HashMap::new(),
             questions: 0,
@@ -87,7 +113,9 @@ impl Exchange {
             counters: Counters::default(),
             draining: false,
             config,
-        }
+        };
+        exchange.read_policy();
+        exchange
     }
 
     /// The bindings now.
@@ -95,17 +123,31 @@ impl Exchange {
         &self.location
     }
 
+    /// What follows from the policy, worked out once.
+    fn read_policy(&mut self) {
+        let policy = &self.config.policy;
+        self.trust = TrustDomain::new(&policy.trusted);
+        self.proxies = policy.proxies.iter().filter_map(|text| Network::parse(text)).collect();
+    }
+
     fn events(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
         while let Some(event) = self.core.poll() {
             match event {
-                Event::Request { id, message, .. } => self.request(ctx, id, &message, out),
-                Event::Response { id, message, .. } => {
-                    self.edit.clear();
-                    self.core.relay(ctx.now, id, &message, &mut self.edit, &mut self.hub.sink(out));
-                }
+                Event::Request { id, message, from } => self.request(ctx, id, &message, from, out),
+                Event::Response { id, branch, message } => self.response(ctx, id, branch, &message, out),
                 Event::Ack { message, .. } => self.ack(ctx, &message, out),
-                Event::Exhausted { id } => self.core.conclude(ctx.now, id, &mut self.hub.sink(out)),
-                Event::Cancelled { .. } | Event::Answered { .. } | Event::Ended { .. } => {}
+                Event::Exhausted { id } => self.next_group(ctx, id, out),
+                Event::Unreachable { id, branch, status } => self.unreachable(ctx, id, branch, status, out),
+                Event::Refused { id, branch, status } => {
+                    self.calls.refused(ctx.unix_ms, id, branch, status, out)
+                }
+                Event::Cancelled { id } => self.cancelled(id),
+                Event::Answered { id, status } => self.calls.rejected(ctx.unix_ms, id, status, out),
+                Event::Ended { id } => {
+                    self.plans.remove(&id);
+                    self.calls.ended(id);
+                }
+                Event::Own { .. } => {}
             }
         }
     }
@@ -122,157 +164,91 @@ impl Exchange {
         headers: &[(&str, &[u8])],
         out: &mut Outbox,
     ) {
-        self.counters.refused += u64::from(status >= 400 && status != 401 && status != 407);
+        self.counters.answered_here(status);
         self.core.reply(ctx, id, status, None, headers, &mut self.hub.sink(out));
+        self.calls.rejected(ctx.unix_ms, id, status, out);
     }
 
-    fn request(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, out: &mut Outbox) {
+    fn request(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
+        self.counters.request(msg.method());
         if self.draining && route::begins_dialog(msg) {
             return self.reply_with(ctx, id, 503, &[("Retry-After", b"10")], out);
         }
         let Some(uri) = Uri::parse(msg.request_uri()).filter(|uri| uri.scheme.is_sip()) else {
             return self.reply(ctx, id, 416, out);
         };
+        let hash = route::loop_hash(self.loop_seed, msg);
+        if [&self.sent_by, &self.sent_by_tls].iter().any(|own| route::has_looped(own, hash, msg)) {
+            return self.reply(ctx, id, 482, out);
+        }
+        let to_us = route::is_local(&self.config, &uri) && uri.user.is_none();
         match msg.method() {
-            Method::Register if route::is_local(&self.config, &uri) => self.authorize(ctx, id, message, out),
-            Method::Options if route::is_local(&self.config, &uri) && uri.user.is_none() => {
-                self.reply_with(ctx, id, 200, &[("Accept", b"application/sdp")], out);
+            Method::Options if to_us => {
+                let allow = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, PUBLISH";
+                let headers: [(&str, &[u8]); 3] = [
+                    ("Accept", b"application/sdp"),
+                    ("Allow", allow),
+                    ("Supported", b"path, gruu, outbound"),
+                ];
+                self.reply_with(ctx, id, 200, &headers, out);
             }
-            Method::Invite if msg.to_tag().is_none() => self.authorize(ctx, id, message, out),
-            _ => self.route(ctx, id, message, out),
+            _ => self.admit(ctx, id, message, from, out),
         }
     }
 
-    /// Asks for credentials, or whether those given are right.
-    fn authorize(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, out: &mut Outbox) {
-        if !self.config.authenticate {
-            return self.authorized(ctx, id, None, out);
+    /// A request that may go on is served here or sent on.
+    fn dispatch(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        message: &Message,
+        sender: Sender,
+        out: &mut Outbox,
+    ) {
+        let msg = message.msg();
+        if msg.method() == Method::Register {
+            return self.register(ctx, id, message, out);
         }
-        match self.gatekeeper.examine(ctx.unix_ms, &self.keys, message.msg()) {
-            Auth::Challenge { stale } => self.challenge(ctx, id, message, stale, out),
-            Auth::Malformed => self.reply(ctx, id, 400, out),
-            Auth::Ask(credential) => {
-                self.ask(ctx, Waiting::Credential(id), Question::Credential(credential), id, out);
+        if self.config.mode == Mode::Call {
+            match (msg.method(), msg.to_tag()) {
+                (Method::Invite, None) if !self.calls.has_room() => {
+                    return self.reply_with(ctx, id, 503, &[("Retry-After", b"30")], out);
+                }
+                (Method::Invite, None) => {
+                    let account = sender.aors.first().map_or("", String::as_str);
+                    let source = self.core.from(id).map(|hop| hop.peer.to_string()).unwrap_or_default();
+                    self.calls.begin(ctx.unix_ms, id, msg, account, &source);
+                }
+                (_, Some(_)) => self.calls.in_dialog(ctx.unix_ms, id, msg, out),
+                _ => {}
             }
         }
+        self.route(ctx, id, message, sender, out);
     }
 
-    fn ask(&mut self, ctx: &mut Ctx<'_>, why: Waiting, question: Question, id: ServerId, out: &mut Outbox) {
+    /// Asks the world; `None` if too much has been asked already.
+    fn ask(&mut self, why: Waiting, question: Question, out: &mut Outbox) -> Option<u64> {
         if self.waiting.len() >= Self::QUESTIONS {
-            return self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out);
+            return None;
         }
         self.questions += 1;
         self.waiting.insert(self.questions, why);
         out.ask(self.questions, question);
-    }
-
-    fn challenge(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        id: ServerId,
-        message: &Message,
-        stale: bool,
-        out: &mut Outbox,
-    ) {
-        self.counters.challenged += 1;
-        let register = message.msg().method() == Method::Register;
-        let (status, name) = if register { (401, "WWW-Authenticate") } else { (407, "Proxy-Authenticate") };
-        let values = self.gatekeeper.challenges(ctx, &self.keys, stale);
-        let headers: Vec<(&str, &[u8])> = values.iter().map(|value| (name, value.as_slice())).collect();
-        self.reply_with(ctx, id, status, &headers, out);
-    }
-
-    /// The request may go on; `aors` are the addresses that its sender may use, if it was authenticated.
-    fn authorized(&mut self, ctx: &mut Ctx<'_>, id: ServerId, aors: Option<&[String]>, out: &mut Outbox) {
-        let Some((message, from)) = self.core.request(id).cloned().zip(self.core.from(id)) else { return };
-        if self.core.is_over(id) {
-            return;
-        }
-        let msg = message.msg();
-        let register = msg.method() == Method::Register;
-        let named = if register { msg.to() } else { msg.from() };
-        let aor = named.and_then(|addr| addr.uri()).and_then(|uri| route::aor(&self.config, &uri));
-        let allowed = match (&aor, aors) {
-            (_, None) => true,
-            (Some(aor), Some(aors)) => aors.iter().any(|own| own.as_bytes() == aor.as_slice()),
-            (None, Some(_)) => false,
-        };
-        match (allowed, register, aor) {
-            (false, ..) => self.reply(ctx, id, 403, out),
-            (true, true, Some(aor)) => self.register(ctx, id, &aor, &message, from, out),
-            (true, true, None) => self.reply(ctx, id, 404, out),
-            (true, false, _) => self.route(ctx, id, &message, out),
-        }
-    }
-
-    fn register(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        id: ServerId,
-        aor: &[u8],
-        message: &Message,
-        from: Hop,
-        out: &mut Outbox,
-    ) {
-        let received = from.peer.to_string();
-        let outcome =
-            registrar::register(ctx, &self.config, &mut self.location, aor, message.msg(), &received);
-        self.counters.registered += u64::from(outcome.status == 200);
-        let seq = outcome.records.into_iter().map(|record| out.persist(record)).last();
-        self.plan_expiry(ctx);
-        let (status, response) = (outcome.status, outcome.response);
-        match seq {
-            Some(seq) => self.promises.push_back(Promise { seq, id, status, response }),
-            None => self.core.answer(ctx.now, id, status, &response, &mut self.hub.sink(out)),
-        }
-    }
-
-    fn plan_expiry(&mut self, ctx: &Ctx<'_>) {
-        self.expiry = self
-            .location
-            .next_expiry()
-            .map(|at| ctx.now + Duration::from_millis(at.saturating_sub(ctx.unix_ms)));
-    }
-
-    fn answer(&mut self, ctx: &mut Ctx<'_>, question: u64, answer: Answer, out: &mut Outbox) {
-        match (self.waiting.remove(&question), answer) {
-            (Some(Waiting::Credential(id)), Answer::Credential(verdict)) => match verdict {
-                Credentials::Accepted(aors) => self.authorized(ctx, id, Some(&aors), out),
-                // Neither says which of the two was wrong: names are not to be fished for.
-                Credentials::Wrong | Credentials::Unknown => {
-                    let Some(message) = self.core.request(id).cloned() else { return };
-                    self.challenge(ctx, id, &message, false, out);
-                }
-                Credentials::Unavailable => self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out),
-            },
-            (Some(Waiting::Address(id, target)), Answer::Addresses(addresses, why)) => {
-                match addresses.first() {
-                    Some(peer) => self.send(ctx, id, *peer, target, out),
-                    None => {
-                        out.notice(Level::Info, format!("a request has nowhere to go: {why}"));
-                        self.reply(ctx, id, 404, out);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn persisted(&mut self, now: Time, seq: u64, out: &mut Outbox) {
-        while let Some(promise) = self.promises.pop_front_if(|promise| promise.seq <= seq) {
-            let sink = &mut self.hub.sink(out);
-            self.core.answer(now, promise.id, promise.status, &promise.response, sink);
-        }
+        Some(self.questions)
     }
 
     fn timeout(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        for flow in self.hub.timeout(ctx.now, out) {
+            self.core.closed(ctx.now, flow, &mut self.hub.sink(out));
+        }
         self.core.timeout(ctx.now, &mut self.hub.sink(out));
+        while let Some(id) = self.ringing.pop(ctx.now) {
+            self.stop_ringing(ctx.now, id, out);
+        }
+        self.calls.timeout(ctx, out);
         if self.expiry.is_some_and(|at| at <= ctx.now) {
-            for record in self.location.expire(ctx.unix_ms) {
-                out.persist(record);
-            }
-            self.plan_expiry(ctx);
+            self.expire(ctx, out);
         }
     }
 
@@ -290,6 +266,9 @@ impl Node for Exchange {
         let mut arrived = std::mem::take(&mut self.arrived);
         let taken = self.hub.input(ctx, &input, out, &mut arrived);
         for (from, message) in arrived.drain(..) {
+            if self.challenge_at_the_door(ctx, from, &message, out) {
+                continue;
+            }
             self.core.receive(ctx, from, message, &mut self.hub.sink(out));
         }
         self.arrived = arrived;
@@ -311,31 +290,29 @@ impl Node for Exchange {
     }
 
     fn deadline(&self) -> Option<Time> {
-        match (self.core.deadline(), self.expiry) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let own = [self.expiry, self.ringing.next(), self.calls.deadline()];
+        let below = [self.core.deadline(), self.hub.deadline()];
+        own.into_iter().chain(below).flatten().min()
+    }
+
+    fn fill(&mut self, _ctx: &mut Ctx<'_>, flow: Flow, room: usize, buf: &mut Vec<u8>) {
+        self.hub.fill(flow, room, buf);
     }
 
     fn status(&self, _now: Time) -> Status {
-        let (aors, bindings) = self.location.count();
-        let refused = &self.hub.refused;
-        json!({
-            "role": "exchange",
-            "domain": self.config.domain,
-            "sip": self.config.sip.to_string(),
-            "aors": aors,
-            "bindings": bindings,
-            "under_way": self.core.len(),
-            "connections": self.hub.connections(),
-            "registered": self.counters.registered,
-            "forwarded": self.counters.forwarded,
-            "challenged": self.counters.challenged,
-            "refused": self.counters.refused,
-            "garbage": refused.garbage,
-            "invalid": refused.invalid,
-            "broken_streams": refused.broken_streams,
-        })
+        self.report()
+    }
+
+    fn table(&self, _now: Time, table: &str, filter: &str) -> Status {
+        self.report_table(table, filter)
+    }
+
+    fn metrics(&self, _now: Time, metrics: &mut Metrics) {
+        self.measure(metrics);
+    }
+
+    fn reload(&mut self, settings: &Status) -> Result<(), String> {
+        self.reload_policy(settings)
     }
 
     fn drained(&self) -> bool {

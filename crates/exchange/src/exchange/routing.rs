@@ -1,122 +1,150 @@
-//! Requests on their way through the exchange (RFC 3261 §16.4 to §16.6, §16.10).
+//! Requests on their way through the exchange (RFC 3261 §16.4 to §16.6, §16.10): whereto, and what changes.
 
+use super::forking::{Copy, Group, Next, Target};
 use super::{Exchange, Waiting};
-use crate::auth;
-use crate::config::Config;
-use crate::keys::Keys;
-use crate::route::{self, NextHop};
+use crate::calls::session_expires;
+use crate::config::Delivery;
+use crate::gruu::{self, Gruu};
+use crate::identity::{Sender, assert_identity};
+use crate::{auth, route};
 use causeway_node::{Ctx, Outbox, Question};
+use causeway_sip::locate::Candidate;
 use causeway_sip::proxy::Identity;
 use causeway_sip::transaction::{ServerId, Transport};
-use causeway_sip::{Edit, HeaderId, Message, Uri};
-use std::net::SocketAddr;
+use causeway_sip::{Edit, HeaderId, Message, Method, NameAddr, Uri};
+use causeway_store::record::Binding;
+use std::collections::VecDeque;
 
-/// One target of a request: the Request-URI it will carry, the routes to put above it, how to get there.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    uri: Option<Vec<u8>>,
-    routes: Vec<String>,
-    transport: Transport,
+/// What Max-Breadth is taken to be where a request has none (RFC 5393 §5.3.3).
+pub(super) const BREADTH: u32 = 60;
+
+/// How one copy of a request differs from the request.
+pub(super) struct Change<'a> {
+    pub(super) copy: &'a Copy,
+    pub(super) to: Transport,
+    pub(super) from: Transport,
+    pub(super) breadth: u32,
+    pub(super) sender: &'a Sender,
+    /// Session interval to be asked for (RFC 4028 §8.1).
+    pub(super) session: Option<u32>,
+    pub(super) next_is_trusted: bool,
 }
 
 impl Exchange {
     /// Routes a request: by its Route, by the location service, or by its Request-URI.
-    pub(super) fn route(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, out: &mut Outbox) {
+    pub(super) fn route(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        message: &Message,
+        sender: Sender,
+        out: &mut Outbox,
+    ) {
         let msg = message.msg();
         let (own, proved) = route::own_routes(&self.config, &self.keys, msg);
+        let alone = |next: Vec<u8>| {
+            let copy = Copy { uri: None, routes: Vec::new(), next: Next::Uri(next), to_user: false };
+            VecDeque::from([vec![VecDeque::from([copy])]])
+        };
         if let Some(next) = route::route_after(msg, own) {
-            if !proved && self.config.authenticate {
-                return self.reply(ctx, id, 403, out);
-            }
-            let target = Target { uri: None, routes: Vec::new(), transport: Transport::Udp };
-            return self.send_to(ctx, id, &next, target, out);
+            // A Route beyond us that we did not give would make us a relay for whoever writes one.
+            let welcome = proved || !self.config.authenticate || sender.trusted || !sender.aors.is_empty();
+            return match welcome {
+                true => self.fork(ctx, id, alone(next), sender, out),
+                false => self.reply(ctx, id, 403, out),
+            };
         }
         let Some(uri) = Uri::parse(msg.request_uri()) else { return self.reply(ctx, id, 400, out) };
-        if let Some(aor) = route::aor(&self.config, &uri) {
-            return self.locate(ctx, id, &aor, out);
-        }
-        let in_dialog = msg.to_tag().is_some();
-        if in_dialog && !proved && self.config.authenticate {
-            return self.reply(ctx, id, 481, out);
-        }
-        let next = msg.request_uri().to_vec();
-        let target = Target { uri: None, routes: Vec::new(), transport: Transport::Udp };
-        self.send_to(ctx, id, &next, target, out);
-    }
-
-    /// Forwards to every contact of an address of record at once.
-    fn locate(&mut self, ctx: &mut Ctx<'_>, id: ServerId, aor: &[u8], out: &mut Outbox) {
-        let targets: Vec<(Vec<u8>, Target, Option<SocketAddr>)> = self
-            .location
-            .get(aor)
-            .iter()
-            .filter(|binding| binding.expires > ctx.unix_ms)
-            .map(|binding| {
-                let next = binding.path.first().map_or(binding.contact.as_str(), String::as_str);
-                let next = causeway_sip::NameAddr::parse(next.as_bytes())
-                    .map_or(next.as_bytes().to_vec(), |addr| addr.uri.to_vec());
-                let uri = Some(binding.contact.clone().into_bytes());
-                let target = Target { uri, routes: binding.path.clone(), transport: Transport::Udp };
-                (next, target, binding.received.parse().ok())
-            })
-            .collect();
-        if targets.is_empty() {
-            return self.reply(ctx, id, 480, out);
-        }
-        for (next, target, received) in targets {
-            self.send_to_registered(ctx, id, &next, target, received, out);
+        match route::is_local(&self.config, &uri) {
+            true => self.locate(ctx, id, &uri, sender, out),
+            false => self.fork(ctx, id, alone(msg.request_uri().to_vec()), sender, out),
         }
     }
 
-    /// A contact on TCP is reached over the connection that it registered on, while that lives.
-    fn send_to_registered(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        id: ServerId,
-        next: &[u8],
-        target: Target,
-        received: Option<SocketAddr>,
-        out: &mut Outbox,
-    ) {
-        if let (NextHop::Address(_, Transport::Tcp) | NextHop::Name(_, _, Transport::Tcp), Some(peer)) =
-            (route::next_hop(next), received)
-            && self.hub.has_connection(peer)
-        {
-            return self.send(ctx, id, peer, Target { transport: Transport::Tcp, ..target }, out);
-        }
-        self.send_to(ctx, id, next, target, out);
-    }
-
-    fn send_to(&mut self, ctx: &mut Ctx<'_>, id: ServerId, next: &[u8], target: Target, out: &mut Outbox) {
-        match route::next_hop(next) {
-            NextHop::Address(peer, transport) => {
-                self.send(ctx, id, peer, Target { transport, ..target }, out);
+    /// The contacts of a user of this domain, or of one device of his.
+    fn locate(&mut self, ctx: &mut Ctx<'_>, id: ServerId, uri: &Uri<'_>, sender: Sender, out: &mut Outbox) {
+        let named = gruu::read(&self.keys, uri);
+        let aor = match named {
+            Some(Gruu::Temporary(seed)) => self.location.of_seed(seed).map(<[u8]>::to_vec),
+            Some(Gruu::Unknown) => None,
+            _ => route::aor(&self.config, uri),
+        };
+        let Some(aor) = aor else { return self.reply(ctx, id, 404, out) };
+        let meant = |binding: &Binding| match &named {
+            Some(Gruu::Temporary(seed)) => binding.gruu == *seed,
+            Some(Gruu::Public(instance)) => binding.instance.eq_ignore_ascii_case(instance),
+            _ => true,
+        };
+        let bindings = self.location.get(&aor).iter().filter(|b| b.expires > ctx.unix_ms && meant(b));
+        let bindings: Vec<&Binding> = bindings.collect();
+        if bindings.is_empty() {
+            let asked = self.ask(Waiting::Subscriber(id), Question::Subscriber { aor }, out);
+            if asked.is_none() {
+                self.reply(ctx, id, 480, out);
             }
-            NextHop::Name(host, port, transport) => {
-                let waiting = Waiting::Address(id, Target { transport, ..target });
-                self.ask(ctx, waiting, Question::Resolve { host, port }, id, out);
+            return;
+        }
+        match self.config.policy.delivery {
+            Delivery::Redirect => {
+                let contacts: Vec<Vec<u8>> = bindings.iter().map(|binding| redirection(binding)).collect();
+                let headers: Vec<(&str, &[u8])> =
+                    contacts.iter().map(|c| ("Contact", c.as_slice())).collect();
+                self.reply_with(ctx, id, 302, &headers, out);
             }
-            NextHop::Unreachable => self.reply(ctx, id, 416, out),
+            order => {
+                let groups = groups(&bindings, order == Delivery::Parallel);
+                self.fork(ctx, id, groups, sender, out);
+            }
         }
     }
 
-    pub(super) fn send(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        id: ServerId,
-        peer: SocketAddr,
-        target: Target,
-        out: &mut Outbox,
-    ) {
-        let Some((request, from)) = self.core.request(id).cloned().zip(self.core.from(id)) else { return };
-        let hop = self.hub.hop(ctx.now, peer, target.transport, out);
-        self.edit.clear();
-        edit_request(&self.config, &self.keys, &mut self.edit, &request, from.transport, &target);
-        let identity = Identity { sent_by: &self.sent_by, branch_suffix: b"" };
-        let sink = &mut self.hub.sink(out);
-        if self.core.forward(ctx, id, hop, identity, &mut self.edit, sink).is_some() {
-            self.counters.forwarded += 1;
+    /// Nobody is there to take a request for a known user.
+    pub(super) fn absent(&mut self, ctx: &mut Ctx<'_>, id: ServerId, out: &mut Outbox) {
+        self.reply(ctx, id, 480, out);
+    }
+
+    /// Writes what changes in a request: the exchange's own routes go, its Record-Route comes, the Request-URI
+    /// becomes the target with the routes to it, and the credentials meant for this realm stay behind (§22.3).
+    pub(super) fn edit_request(&mut self, request: &Message, change: &Change<'_>) {
+        let (edit, msg) = (&mut self.edit, request.msg());
+        edit.clear();
+        let (own, _) = route::own_routes(&self.config, &self.keys, msg);
+        edit.remove_top(msg, HeaderId::Route, own);
+        if let Some(uri) = &change.copy.uri {
+            edit.set_request_uri(msg, &[uri]);
         }
+        for path in &change.copy.routes {
+            edit.insert_above(msg, HeaderId::Route, b"Route", &[path.as_bytes()]);
+        }
+        if route::begins_dialog(msg) {
+            let proof = self.keys.mac("route", msg.call_id().unwrap_or_default());
+            // Towards the callee first: RFC 5658 §5, two where the transports differ.
+            let onward = route::record_route(&self.config, &proof, change.to);
+            edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[&onward]);
+            if change.from != change.to {
+                let back = route::record_route(&self.config, &proof, change.from);
+                edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[&back]);
+            }
+        }
+        for header in msg.headers().filter(|header| header.id == HeaderId::ProxyAuthorization) {
+            if auth::is_for_realm(header.value, &self.config.domain) {
+                edit.replace(msg, header.line, &[]);
+            }
+        }
+        edit.set(msg, HeaderId::MaxBreadth, &[change.breadth.to_string().as_bytes()]);
+        assert_identity(edit, msg, change.sender, change.next_is_trusted, change.copy.to_user);
+        if let Some(seconds) = change.session {
+            edit.append(msg, b"Session-Expires", &[seconds.to_string().as_bytes()]);
+        }
+    }
+
+    /// The session interval to ask for: where the policy wants one, the caller knows session timers, and asks for
+    /// none himself (RFC 4028 §8.1).
+    pub(super) fn session_for(&self, message: &Message) -> Option<u32> {
+        let (msg, seconds) = (message.msg(), self.config.policy.session_expires);
+        let refreshable = matches!(msg.method(), Method::Invite | Method::Update);
+        let wanted = seconds > 0 && refreshable && session_expires(msg).is_none();
+        (wanted && msg.has_token(HeaderId::Supported, b"timer")).then_some(seconds)
     }
 
     /// An ACK for a 2xx goes where the dialog's other requests go; it cannot be refused, only dropped.
@@ -127,46 +155,86 @@ impl Exchange {
             return;
         }
         let next = route::route_after(msg, own).unwrap_or_else(|| msg.request_uri().to_vec());
-        let NextHop::Address(peer, transport) = route::next_hop(&next) else { return };
-        let hop = self.hub.hop(ctx.now, peer, transport, out);
+        let Some(candidate) = self.place_in_hand(ctx, &next) else { return };
+        let hop = self.hop(ctx.now, &candidate, out);
         self.edit.clear();
         self.edit.remove_top(msg, HeaderId::Route, own);
         let identity = Identity { sent_by: &self.sent_by, branch_suffix: b"" };
         self.core.forward_ack(ctx, message, hop, identity, &mut self.edit, &mut self.hub.sink(out));
     }
+
+    /// The best place that a URI names, as far as it is known without asking.
+    fn place_in_hand(&mut self, ctx: &mut Ctx<'_>, uri: &[u8]) -> Option<Candidate> {
+        let uri = Uri::parse(uri)?;
+        match self.resolver.locate(ctx.now, &uri, ctx.rng).ok()? {
+            crate::resolver::Location::Found(candidates) => candidates.into_iter().next(),
+            _ => None,
+        }
+    }
 }
 
-/// What changes in a request: the exchange's own routes go, its Record-Route comes, the Request-URI becomes
-/// the target with the routes to it, and the credentials meant for this realm stay behind (§22.3).
-fn edit_request(
-    config: &Config,
-    keys: &Keys,
-    edit: &mut Edit,
-    request: &Message,
-    from: Transport,
-    target: &Target,
-) {
-    let msg = request.msg();
-    let (own, _) = route::own_routes(config, keys, msg);
-    edit.remove_top(msg, HeaderId::Route, own);
-    if let Some(uri) = &target.uri {
-        edit.set_request_uri(msg, &[uri]);
-    }
-    for path in &target.routes {
-        edit.insert_above(msg, HeaderId::Route, b"Route", &[path.as_bytes()]);
-    }
-    if route::begins_dialog(msg) {
-        // Towards the callee first: RFC 5658 §5, two where the transports differ.
-        let onward = route::record_route(config, keys, msg, target.transport);
-        edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[&onward]);
-        if from != target.transport {
-            let back = route::record_route(config, keys, msg, from);
-            edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[&back]);
+/// The contacts of a user as targets, those of equal q together, the highest q first. Contacts of one device
+/// (RFC 5626 §5.3) are ways to the same target: the latest flow first.
+fn groups(bindings: &[&Binding], all_at_once: bool) -> VecDeque<Group> {
+    let mut groups: VecDeque<Group> = VecDeque::new();
+    let mut last = None;
+    for (index, binding) in bindings.iter().enumerate() {
+        let same_device = |other: &&&Binding| binding.reg_id != 0 && other.instance == binding.instance;
+        if bindings[..index].iter().any(|other| same_device(&other)) {
+            continue;
         }
-    }
-    for header in msg.headers().filter(|header| header.id == HeaderId::ProxyAuthorization) {
-        if auth::is_for_realm(header.value, &config.domain) {
-            edit.replace(msg, header.line, &[]);
+        let mut flows: Vec<&Binding> = match binding.reg_id {
+            0 => vec![binding],
+            _ => bindings.iter().filter(|other| same_device(other)).copied().collect(),
+        };
+        flows.sort_by_key(|flow| std::cmp::Reverse(flow.since));
+        let target: Target = flows.into_iter().map(way_to).collect();
+        match groups.back_mut().filter(|_| all_at_once || last == Some(binding.q)) {
+            Some(group) => group.push(target),
+            None => groups.push_back(vec![target]),
         }
+        last = Some(binding.q);
+    }
+    groups
+}
+
+/// How a contact is reached: by its Path; else on the flow that it registered on, where that is a connection, an
+/// outbound flow, or the only way through a NAT; else as its URI says.
+fn way_to(binding: &Binding) -> Copy {
+    let transport = match binding.transport.as_str() {
+        "tcp" => Transport::Tcp,
+        "tls" => Transport::Tls,
+        _ => Transport::Udp,
+    };
+    let first = binding.path.first().and_then(|path| NameAddr::parse(path.as_bytes()));
+    let by_flow = binding.reg_id != 0 || binding.behind_nat || transport != Transport::Udp;
+    let next = match (first, binding.received.parse()) {
+        (Some(path), _) => Next::Uri(path.uri.to_vec()),
+        (None, Ok(peer)) if by_flow => {
+            let instead = (binding.reg_id == 0).then(|| binding.contact.clone().into_bytes());
+            Next::Flow { peer, transport, instead }
+        }
+        (None, _) => Next::Uri(binding.contact.clone().into_bytes()),
+    };
+    let uri = Some(binding.contact.clone().into_bytes());
+    Copy { uri, routes: binding.path.clone(), next, to_user: true }
+}
+
+/// A contact as a 302 shows it.
+fn redirection(binding: &Binding) -> Vec<u8> {
+    let q = match binding.q {
+        1000.. => String::new(),
+        q => format!(";q=0.{q:03}"),
+    };
+    format!("<{}>{q}", binding.contact).into_bytes()
+}
+
+/// Session-Expires in a 2xx where the callee knows no session timers but the caller does (RFC 4028 §8.2).
+pub(super) fn grant_session(edit: &mut Edit, message: &Message, asked: Option<u32>) {
+    let msg = message.msg();
+    let granted = msg.status().is_some_and(|status| (200..300).contains(&status));
+    if let Some(seconds) = asked.filter(|_| granted && session_expires(msg).is_none()) {
+        edit.append(msg, b"Session-Expires", &[seconds.to_string().as_bytes(), b";refresher=uac"]);
+        edit.append(msg, b"Require", &[b"timer"]);
     }
 }

@@ -1,9 +1,10 @@
 //! What other threads want of a worker.
 
-use super::{Engine, Later};
+use super::{Engine, Later, Member};
+use crate::metrics::Figures;
 use crate::sys::EventFd;
 use crate::worker::Error;
-use causeway_node::{Answer, Ctx, Flow, Input, Outbox, Status};
+use causeway_node::{Answer, Ctx, Flow, Input, Metrics, Outbox, Status};
 use serde_json::{Map, json};
 use std::any::Any;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +16,9 @@ pub(crate) type Visit = Box<dyn FnOnce(&mut dyn Any, &mut Ctx<'_>, &mut Outbox) 
 
 pub(crate) enum Command {
     Status(Sender<Status>),
+    Table { table: String, filter: String, reply: Sender<Status> },
+    Metrics(Sender<Figures>),
+    Reload { settings: Status, reply: Sender<Result<(), String>> },
     Drain,
     Stop,
     Visit { node: String, visit: Visit },
@@ -52,6 +56,9 @@ impl Engine {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Status(reply) => drop(reply.send(self.status())),
+                Command::Table { table, filter, reply } => drop(reply.send(self.table(&table, &filter))),
+                Command::Metrics(reply) => drop(reply.send(self.figures())),
+                Command::Reload { settings, reply } => drop(reply.send(self.reload(&settings))),
                 Command::Drain => {
                     self.draining = true;
                     for node in 0..self.nodes.len() {
@@ -83,7 +90,50 @@ impl Engine {
     fn status(&self) -> Status {
         let nodes: Map<String, Status> =
             self.nodes.iter().map(|m| (m.name.clone(), m.node.status(self.now))).collect();
-        json!({ "worker": self.name, "counters": self.counters.status(self.connections), "nodes": nodes })
+        let journals: Vec<Status> =
+            self.nodes.iter().flat_map(|m| &m.lines).map(|(_, log)| log.status()).collect();
+        let mut status = json!({
+            "worker": self.name,
+            "counters": self.counters.status(self.connections),
+            "nodes": nodes,
+        });
+        if !journals.is_empty() {
+            status["journals"] = journals.into();
+        }
+        status
+    }
+
+    fn table(&self, table: &str, filter: &str) -> Status {
+        let tables = self.nodes.iter().map(|m| (m.name.clone(), m.node.table(self.now, table, filter)));
+        Status::Object(tables.filter(|(_, rows)| !rows.is_null()).collect())
+    }
+
+    fn figures(&self) -> Figures {
+        let mut worker = Metrics::default();
+        self.counters.metrics(self.connections, &mut worker);
+        for (journal, log) in self.nodes.iter().flat_map(|m| &m.lines) {
+            let labels = [("journal", *journal)];
+            worker.counter("journal_lines_total", "Lines written to a journal", &labels, log.written());
+        }
+        for (journal, log) in self.nodes.iter().flat_map(|m| &m.lines) {
+            let help = "Lines that a journal has lost: no room, or a failed write";
+            worker.counter("journal_lines_lost_total", help, &[("journal", *journal)], log.lost());
+        }
+        let of_node = |member: &Member| {
+            let mut metrics = Metrics::default();
+            member.node.metrics(self.now, &mut metrics);
+            (member.name.clone(), metrics)
+        };
+        Figures { worker: (self.name.clone(), worker), nodes: self.nodes.iter().map(of_node).collect() }
+    }
+
+    fn reload(&mut self, settings: &Status) -> Result<(), String> {
+        let refused: Vec<String> = self
+            .nodes
+            .iter_mut()
+            .filter_map(|m| m.node.reload(settings).err().map(|why| format!("{}: {why}", m.name)))
+            .collect();
+        if refused.is_empty() { Ok(()) } else { Err(refused.join("; ")) }
     }
 
     /// Sends what is pending to the disk; without one, it counts as written.

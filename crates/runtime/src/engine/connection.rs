@@ -1,8 +1,9 @@
 //! The life of connections.
 
-use super::stream::{Flushed, State, Stream, explain, reason};
+use super::stream::{Flushed, Secured, State, Stream, explain, reason};
 use super::{Engine, Kind, Later, Opening, Token};
 use crate::sys::{Event, IN, OUT};
+use crate::tls::Terms;
 use causeway_node::{Class, Connect, Ctx, Flow, Input, Transport};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection};
@@ -10,7 +11,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// After this an attempt to connect counts as failed.
@@ -48,22 +48,23 @@ impl Engine {
         let stream =
             Stream::new(socket, connect.class, connect.to, State::Connecting).map_err(|e| reason(&e))?;
         Ok(match tls {
-            Some(tls) => stream.with_tls(Connection::Client(tls)),
+            Some((tls, terms)) => stream.with_tls(Connection::Client(tls), terms),
             None => stream,
         })
     }
 
-    fn client_tls(&self, node: usize, connect: &Connect) -> Result<ClientConnection, String> {
+    fn client_tls(&self, node: usize, connect: &Connect) -> Result<(ClientConnection, Terms), String> {
         let client = self.nodes[node].client.as_ref().ok_or("no pin or roots were given for this node")?;
         let name = match ServerName::try_from(connect.server_name.clone()) {
             Ok(name) => name,
             // With a pin the name does not matter.
-            Err(_) if client.pinned => ServerName::IpAddress(connect.to.ip().into()),
+            Err(_) if client.pinned() => ServerName::IpAddress(connect.to.ip().into()),
             Err(_) => {
                 return Err(format!("TLS: {:?} is no name that a certificate bears", connect.server_name));
             }
         };
-        ClientConnection::new(Arc::clone(&client.config), name).map_err(|e| explain(&e))
+        let connection = ClientConnection::new(client.config(), name).map_err(|e| explain(&e))?;
+        Ok((connection, client.terms()))
     }
 
     /// Enters a connection in the state it is in.
@@ -92,14 +93,14 @@ impl Engine {
         };
         match added {
             Err(error) => self.end_stream(token, &reason(&error)),
-            Ok(()) if state == State::Open => self.opened(token, None),
+            Ok(()) if state == State::Open => self.opened(token, Secured::default()),
             Ok(()) => {}
         }
         token
     }
 
     /// The node may use it from now on.
-    fn opened(&mut self, token: Token, exporter: Option<[u8; 32]>) {
+    fn opened(&mut self, token: Token, secured: Secured) {
         let Some(sock) = self.sock_mut(token) else { return };
         let (node, flow) = (sock.node, sock.flow);
         let Kind::Stream(stream) = &mut sock.kind else { return };
@@ -107,7 +108,7 @@ impl Engine {
         let (listener, local, peer) = (stream.listener, stream.local, stream.peer);
         self.timers.cancel(token);
         // By the queue, and not at once: the node may be in the middle of an earlier output.
-        let opening = Opening { flow, listener, local, peer, exporter };
+        let opening = Opening { flow, listener, local, peer, secured };
         self.later.push_back((node, Later::Opened(token, Box::new(opening))));
         self.list(token);
     }
@@ -139,7 +140,7 @@ impl Engine {
             self.timers.set(token, self.now + self.options.handshake_timeout);
             self.list(token);
         } else {
-            self.opened(token, None);
+            self.opened(token, Secured::default());
         }
         self.set_interest(token, IN);
     }
@@ -154,8 +155,8 @@ impl Engine {
             if let Some(done) = stream.handshake_done() {
                 self.handshake_over(token);
                 match done {
-                    Ok(exporter) => {
-                        self.opened(token, Some(exporter));
+                    Ok(secured) => {
+                        self.opened(token, secured);
                         // What came along with the handshake's end must not be heard before its opening.
                         self.deliver_later();
                     }

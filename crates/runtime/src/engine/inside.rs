@@ -1,5 +1,6 @@
 //! Addresses that exist only inside a worker: what goes between its nodes there never reaches the kernel.
 
+use super::stream::Secured;
 use super::{Engine, Kind, Later, Opening, Token};
 use causeway_node::{Connect, Ctx, Flow, Input, Transport};
 use std::collections::HashMap;
@@ -141,7 +142,7 @@ impl Engine {
         }
         self.inside.ports.insert((true, local), here);
         let mut opened = |node, token, flow, listener, local, peer| {
-            let opening = Opening { flow, listener, local, peer, exporter: None };
+            let opening = Opening { flow, listener, local, peer, secured: Secured::default() };
             self.later.push_back((node, Later::Opened(token, Box::new(opening))));
         };
         opened(server, there, accepted, Some(listener), to, local);

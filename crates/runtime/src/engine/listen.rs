@@ -10,7 +10,6 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections accepted per wake and listener.
@@ -151,8 +150,8 @@ impl Engine {
         let stream = Stream::new(socket, class, peer, state).map_err(|e| reason(&e))?;
         match (&self.nodes[node].server, transport) {
             (Some(server), Transport::Tls) => {
-                let tls = ServerConnection::new(Arc::clone(&server.config)).map_err(|e| explain(&e))?;
-                Ok(stream.with_tls(Connection::Server(tls)))
+                let tls = ServerConnection::new(server.config()).map_err(|e| explain(&e))?;
+                Ok(stream.with_tls(Connection::Server(tls), server.terms()))
             }
             _ => Ok(stream),
         }

@@ -1,6 +1,7 @@
 //! A node and what belongs to it.
 
 use super::{Mail, Token};
+use crate::linelog::LineLog;
 use crate::persist::Journal;
 use crate::worker::{Authority, Setup};
 use causeway_node::{Flow, Node, Outbox};
@@ -44,6 +45,7 @@ pub(crate) struct Member {
     pub authority: Option<Box<dyn Authority>>,
     pub server: Option<crate::tls::Server>,
     pub client: Option<crate::tls::Client>,
+    pub lines: Vec<(&'static str, LineLog)>,
     next_accepted: u32,
 }
 
@@ -59,6 +61,7 @@ impl Member {
             authority: setup.authority,
             server: setup.server,
             client: setup.client,
+            lines: setup.lines,
             next_accepted: Flow::ACCEPTED,
         })
     }

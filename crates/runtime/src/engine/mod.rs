@@ -30,7 +30,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
-use stream::{State, Stream};
+use stream::{Secured, State, Stream};
 
 /// Rounds of outputs causing inputs (inside addresses, binds) before the sockets are looked at again.
 const ROUNDS: usize = 64;
@@ -79,7 +79,7 @@ struct Opening {
     listener: Option<Flow>,
     local: SocketAddr,
     peer: SocketAddr,
-    exporter: Option<[u8; 32]>,
+    secured: Secured,
 }
 
 pub(crate) struct Engine {
@@ -134,7 +134,7 @@ impl Engine {
         main.add(media.as_fd(), Token::MEDIA.0, IN)?;
         Ok(Self {
             inside: Inside::new(&options.inside),
-            resolver: Resolver::new(mail.clone()),
+            resolver: Resolver::new(mail.clone(), &options),
             name,
             options,
             nodes,
@@ -256,9 +256,11 @@ impl Engine {
                 // A node may have closed a flow, and used its id again, in the meantime: then it does not want
                 // to hear of the old one.
                 Later::Opened(token, opening) => {
-                    let Opening { flow, listener, local, peer, exporter } = *opening;
+                    let Opening { flow, listener, local, peer, secured } = *opening;
+                    let Secured { exporter, names } = secured;
                     if self.flow_token(node, flow) == Some(token) {
-                        self.hand(node, Input::Opened { flow, listener, local, peer, exporter, names: &[] });
+                        let names = names.as_slice();
+                        self.hand(node, Input::Opened { flow, listener, local, peer, exporter, names });
                     }
                 }
                 Later::Closed { token, flow, why } => {

@@ -1,7 +1,7 @@
 //! Outputs, carried out.
 
 use super::{Engine, Kind, Later, Token};
-use crate::resolve::Resolver;
+use crate::resolve::{Resolver, What};
 use causeway_node::{Answer, Credentials, Flow, Level, Lookup, Output, Question};
 
 impl Engine {
@@ -32,8 +32,11 @@ impl Engine {
             Output::Close { flow } => self.close(node, flow),
             Output::Persist { seq, record } => self.nodes[node].journal.write(seq, record.clone()),
             Output::Ask { id, question } => self.ask(node, id, question),
-            // No journal is given to a worker yet.
-            Output::Line { .. } => {}
+            Output::Line { journal, line } => {
+                if let Some((_, log)) = self.nodes[node].lines.iter().find(|(name, _)| *name == journal) {
+                    log.append(line);
+                }
+            }
             Output::Notice { level, text } => self.notice(node, level, text),
         }
     }
@@ -74,11 +77,10 @@ impl Engine {
         let answer = match what {
             Question::Resolve { host, port } => match Resolver::literal(host, *port) {
                 Some(answer) => Some(answer),
-                None => self.resolver.ask(node, question, host, *port),
+                None => self.resolver.ask(node, question, What::Host(host.clone(), *port)),
             },
-            Question::Records { name, .. } => {
-                let why = format!("{name}: only addresses can be asked for");
-                Some(Answer::Records { records: Vec::new(), ttl: 0, why })
+            Question::Records { name, kind } => {
+                self.resolver.ask(node, question, What::Records(name.clone(), *kind))
             }
             Question::Subscriber { aor } => {
                 let authority = self.nodes[node].authority.as_mut();

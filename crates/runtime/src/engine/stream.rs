@@ -1,7 +1,7 @@
 //! One connection over the kernel: plain or TLS, a bounded queue, an end that is clean.
 
 use crate::sys;
-use crate::tls::{ALPN, EXPORTER_LABEL};
+use crate::tls::{EXPORTER_LABEL, Terms, proven};
 use causeway_node::{Class, Flow, MIN_ROOM};
 use rustls::Connection;
 use socket2::SockRef;
@@ -43,6 +43,15 @@ pub enum Flushed {
     Waiting,
 }
 
+/// What a TLS handshake has proven; nothing for a plain connection.
+#[derive(Debug, Default)]
+pub struct Secured {
+    /// Known to the two ends alone.
+    pub exporter: Option<[u8; 32]>,
+    /// What the peer's verified certificate names.
+    pub names: Vec<String>,
+}
+
 /// What one read gave.
 #[derive(Debug, Default)]
 pub struct Received {
@@ -67,6 +76,7 @@ pub struct Stream {
     /// The events asked for at present.
     pub interest: u32,
     tls: Option<Box<Connection>>,
+    terms: Terms,
     queue: Vec<u8>,
     head: usize,
 }
@@ -88,13 +98,15 @@ impl Stream {
             listed: false,
             interest: 0,
             tls: None,
+            terms: Terms { alpn: None, names: false },
             queue: Vec::new(),
             head: 0,
         })
     }
 
-    pub fn with_tls(mut self, mut tls: Connection) -> Self {
+    pub fn with_tls(mut self, mut tls: Connection, terms: Terms) -> Self {
         tls.set_buffer_limit(None);
+        self.terms = terms;
         self.tls = Some(Box::new(tls));
         self
     }
@@ -153,17 +165,23 @@ impl Stream {
         }
     }
 
-    /// Whether the handshake has just come to its end; then the exporter.
-    pub fn handshake_done(&mut self) -> Option<Result<[u8; 32], String>> {
+    /// Whether the handshake has just come to its end; then what it has proven.
+    pub fn handshake_done(&mut self) -> Option<Result<Secured, String>> {
         let tls = self.tls.as_ref()?;
         if self.state != State::Handshake || tls.is_handshaking() {
             return None;
         }
-        if tls.alpn_protocol() != Some(ALPN) {
-            return Some(Err("TLS: the peer does not offer causeway/1 (ALPN)".to_owned()));
+        if let Some(alpn) = self.terms.alpn
+            && tls.alpn_protocol() != Some(alpn)
+        {
+            let alpn = String::from_utf8_lossy(alpn);
+            return Some(Err(format!("TLS: the peer does not offer {alpn} (ALPN)")));
         }
+        let shown = tls.peer_certificates().and_then(<[_]>::first).filter(|_| self.terms.names);
+        let names = shown.map(proven).unwrap_or_default();
         let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None);
-        Some(exporter.map_err(|error| format!("TLS: no exporter: {error}")))
+        let secured = exporter.map(|exporter| Secured { exporter: Some(exporter), names });
+        Some(secured.map_err(|error| format!("TLS: no exporter: {error}")))
     }
 
     /// Sends what is queued; then, while the socket has room, what `fill` gives.

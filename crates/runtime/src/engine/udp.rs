@@ -1,5 +1,6 @@
 //! Datagrams of the kernel.
 
+use super::stream::Secured;
 use super::{Engine, HEAVY, Kind, Later, Opening, Token};
 use crate::sys::{BATCH, IN};
 use crate::worker::Bound;
@@ -62,7 +63,7 @@ impl Engine {
         let Some(sock) = self.sock(token) else { return };
         let (node, flow) = (sock.node, sock.flow);
         self.ready.note(Ok(Bound { node: self.nodes[node].name.clone(), flow, local, what }));
-        let opening = Opening { flow, listener: None, local, peer: local, exporter: None };
+        let opening = Opening { flow, listener: None, local, peer: local, secured: Secured::default() };
         self.later.push_back((node, Later::Opened(token, Box::new(opening))));
     }
 

@@ -1,49 +1,22 @@
 //! Certificates and keys on disk.
 
 use super::{Error, Pin, provider};
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// A certificate that can be read again while it is in use.
-#[derive(Debug)]
-pub(super) struct Reloadable {
-    cert: PathBuf,
-    key: PathBuf,
-    current: RwLock<(Arc<CertifiedKey>, Pin)>,
-}
+/// A certificate chain with its key, and the pin of that key.
+pub(super) type Identity = (Arc<CertifiedKey>, Pin);
 
-impl Reloadable {
-    pub fn load(cert: &Path, key: &Path) -> Result<Self, Error> {
-        let current = RwLock::new(load(cert, key)?);
-        Ok(Self { cert: cert.to_owned(), key: key.to_owned(), current })
-    }
-
-    pub fn reload(&self) -> Result<(), Error> {
-        let fresh = load(&self.cert, &self.key)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
-    }
-
-    pub fn pin(&self) -> Pin {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).1
-    }
-}
-
-impl ResolvesServerCert for Reloadable {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).0))
-    }
-}
-
-fn load(cert: &Path, key: &Path) -> Result<(Arc<CertifiedKey>, Pin), Error> {
+/// Reads a chain and its key, and sees that they belong together.
+pub(super) fn load(cert: &Path, key: &Path) -> Result<Identity, Error> {
     let file = |path: &Path, why: String| Error::File { path: path.to_owned(), why };
     let unusable = |why: String| Error::Unusable { cert: cert.to_owned(), key: key.to_owned(), why };
     let chain = CertificateDer::pem_file_iter(cert)
@@ -56,6 +29,29 @@ fn load(cert: &Path, key: &Path) -> Result<(Arc<CertifiedKey>, Pin), Error> {
         CertifiedKey::from_der(chain, private, &provider()).map_err(|e| unusable(e.to_string()))?;
     certified.keys_match().map_err(|_| unusable("the key is not the certificate's".to_owned()))?;
     Ok((Arc::new(certified), pin))
+}
+
+/// The system's roots, an administrator's own among them.
+pub(super) fn system_roots() -> Result<RootCertStore, Error> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map_or("the system has none".to_owned(), ToString::to_string);
+        return Err(Error::NoRoots(why));
+    }
+    Ok(roots)
+}
+
+/// The roots in a PEM file.
+pub(super) fn file_roots(path: &Path) -> Result<RootCertStore, Error> {
+    let fail = |why: String| Error::File { path: path.to_owned(), why };
+    let mut roots = RootCertStore::empty();
+    for cert in CertificateDer::pem_file_iter(path).map_err(|e| fail(e.to_string()))? {
+        let cert = cert.map_err(|e| fail(e.to_string()))?;
+        roots.add(cert).map_err(|e| fail(e.to_string()))?;
+    }
+    if roots.is_empty() { Err(fail("holds no certificate".to_owned())) } else { Ok(roots) }
 }
 
 /// The paths of the certificate and key of our own making in `dir`, which are made if they are missing.

@@ -62,6 +62,15 @@ pub enum Event {
         /// Where it came from.
         from: Hop,
     },
+    /// A branch has come to its end without a 2xx. For the element's own books.
+    Refused {
+        /// The request.
+        id: ServerId,
+        /// The branch.
+        branch: usize,
+        /// Its final status; 408 and 503 also where none was received.
+        status: u16,
+    },
     /// The caller has cancelled; the branches have been told. For the element's own books.
     Cancelled {
         /// The INVITE.
@@ -143,6 +152,11 @@ impl Core {
     /// Where the request of a context came from.
     pub fn from(&self, id: ServerId) -> Option<Hop> {
         self.contexts.get(&id).map(|context| context.from)
+    }
+
+    /// How many branches the request of a context has had.
+    pub fn branches(&self, id: ServerId) -> usize {
+        self.contexts.get(&id).map_or(0, |context| context.branches.len())
     }
 
     /// Whether the caller has cancelled or a final response has gone.
@@ -359,10 +373,12 @@ impl Core {
 
     /// Nothing takes the place of this unreachable branch: its failure counts.
     pub fn give_up(&mut self, now: Time, id: ServerId, branch: usize, sink: &mut impl Sink) {
-        if let Some(branch) = self.contexts.get_mut(&id).and_then(|c| c.branches.get_mut(branch))
-            && let BranchState::Deferred(message, status) = &mut branch.state
+        if let Some(copy) = self.contexts.get_mut(&id).and_then(|c| c.branches.get_mut(branch))
+            && let BranchState::Deferred(message, status) = &mut copy.state
         {
-            branch.state = BranchState::Final(message.take(), *status);
+            let status = *status;
+            copy.state = BranchState::Final(message.take(), status);
+            self.events.push_back(Event::Refused { id, branch, status });
         }
         self.settle(now, id, sink);
         self.digest(now, sink);

@@ -85,6 +85,7 @@ impl Core {
             return self.events.push_back(Event::Unreachable { id, branch, status });
         }
         copy.state = BranchState::Final(message, status);
+        self.events.push_back(Event::Refused { id, branch, status });
         if status >= 600 {
             context.open = false;
             self.cancel_branches(now, id, sink);

@@ -151,6 +151,7 @@ impl UserAgent {
     pub fn deadline(&self) -> Option<Time> {
         let answers = self.calls.values().filter_map(|call| match &call.state {
             State::Answered { again, give_up, .. } => Some(*again.min(give_up)),
+            State::Ringing { until, .. } => Some(*until),
             _ => None,
         });
         answers.chain(self.layer.deadline()).chain(self.registration.due()).min()
@@ -176,6 +177,7 @@ impl UserAgent {
         self.layer.timeout(ctx.now, &mut self.hub.sink(out));
         self.digest(ctx, out);
         self.repeat_answers(ctx, out);
+        self.stop_ringing(ctx, out);
         if self.registration.due().is_some_and(|at| at <= ctx.now) {
             self.send_register(ctx, None, out);
         }

@@ -19,8 +19,8 @@ pub(super) enum State {
         /// Credentials have been given; a further challenge is final.
         challenged: bool,
     },
-    /// They called; it rings here.
-    Ringing { server: ServerId, invite: Message, tag: Vec<u8> },
+    /// They called; it rings here until then, should nothing more be heard of the caller.
+    Ringing { server: ServerId, invite: Message, tag: Vec<u8>, until: Time },
     /// They called, we answered; the 2xx is repeated until the ACK comes (§13.3.1.4).
     Answered {
         server: ServerId,

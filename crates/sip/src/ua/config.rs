@@ -45,6 +45,9 @@ pub struct Config {
     pub transport: Transport,
     /// How long a registration shall last.
     pub expires: Duration,
+    /// How long a call rings here before it is refused by 480. A caller whose CANCEL cannot reach us (RFC 3261 §9.1
+    /// forbids one before our first response has arrived) would let it ring for ever.
+    pub ring: Duration,
     /// Durations of the transaction timers.
     pub timing: Timing,
 }
@@ -64,6 +67,7 @@ impl Config {
             proxy,
             transport: Transport::Udp,
             expires: Duration::from_secs(600),
+            ring: Duration::from_secs(180),
             timing: Timing::default(),
         }
     }

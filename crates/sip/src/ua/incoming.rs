@@ -10,7 +10,8 @@ use causeway_node::{Ctx, Outbox};
 impl UserAgent {
     /// Tells the caller that it rings.
     pub fn ring(&mut self, ctx: &mut Ctx<'_>, id: CallId, out: &mut Outbox) {
-        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else {
+        let Some(State::Ringing { server, invite, tag, .. }) = self.calls.get(&id).map(|call| &call.state)
+        else {
             return;
         };
         let (server, invite, tag) = (*server, invite.clone(), tag.clone());
@@ -23,7 +24,8 @@ impl UserAgent {
 
     /// Answers a call with this session description.
     pub fn answer(&mut self, ctx: &mut Ctx<'_>, id: CallId, answer: Vec<u8>, out: &mut Outbox) {
-        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else {
+        let Some(State::Ringing { server, invite, tag, .. }) = self.calls.get(&id).map(|call| &call.state)
+        else {
             return;
         };
         let (server, invite, tag) = (*server, invite.clone(), tag.clone());
@@ -43,13 +45,24 @@ impl UserAgent {
 
     /// Refuses a call.
     pub fn reject(&mut self, ctx: &mut Ctx<'_>, id: CallId, status: u16, out: &mut Outbox) {
-        let Some(State::Ringing { server, invite, tag }) = self.calls.get(&id).map(|call| &call.state) else {
+        let Some(State::Ringing { server, invite, tag, .. }) = self.calls.get(&id).map(|call| &call.state)
+        else {
             return;
         };
         let (server, invite, tag) = (*server, invite.clone(), tag.clone());
         self.reply(ctx, server, invite.msg(), status, &tag, out);
         self.ringing.remove(&server);
         self.end(id, End::ByUs);
+    }
+
+    /// Refuses what has rung for too long.
+    pub(super) fn stop_ringing(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        let calls = self.calls.iter();
+        let over = |call: &Call| matches!(call.state, State::Ringing { until, .. } if until <= ctx.now);
+        let due: Vec<CallId> = calls.filter(|(_, call)| over(call)).map(|(id, _)| *id).collect();
+        for id in due {
+            self.reject(ctx, id, 480, out);
+        }
     }
 
     fn ok(&self, invite: Msg<'_>, tag: &[u8], body: &[u8]) -> Vec<u8> {
@@ -70,7 +83,7 @@ impl UserAgent {
         match msg.method() {
             Method::Invite if self.is_merged(msg) => self.reply(ctx, id, msg, 482, &tag, out),
             Method::Invite if self.calls.len() >= Self::CALLS => self.reply(ctx, id, msg, 486, &tag, out),
-            Method::Invite => self.on_invite(id, message, tag),
+            Method::Invite => self.on_invite(ctx, id, message, tag),
             Method::Options => {
                 let response = response_to(msg, 200, None, Some(&tag)).header("Allow", ALLOW).finish();
                 self.layer.respond(ctx.now, id, &response, 200, &mut self.hub.sink(out));
@@ -80,10 +93,12 @@ impl UserAgent {
         }
     }
 
-    fn on_invite(&mut self, server: ServerId, invite: Message, tag: Vec<u8>) {
+    fn on_invite(&mut self, ctx: &Ctx<'_>, server: ServerId, invite: Message, tag: Vec<u8>) {
         let from = invite.msg().header(crate::HeaderId::From).unwrap_or_default().to_vec();
         let offer = invite.msg().body().to_vec();
-        let call = self.new_call(Call { state: State::Ringing { server, invite, tag }, offer: Vec::new() });
+        let until = ctx.now + self.config.ring;
+        let call =
+            self.new_call(Call { state: State::Ringing { server, invite, tag, until }, offer: Vec::new() });
         self.ringing.insert(server, call);
         self.events.push_back(Event::Incoming { call, from, offer });
     }

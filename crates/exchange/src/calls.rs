@@ -1,0 +1,343 @@
+//! Calls: their legs, their session timers (RFC 4028), and the records that are written of them.
+//!
+//! A call is the INVITE outside a dialog and all that it leads to; a leg is one place that it was sent to. Each
+//! leg leaves one JSON line `"event":"ended"` in the journal [`Calls::JOURNAL`], and one `"answered"` before it if
+//! it was answered, so that a call is known even if this process does not live to see its end.
+
+use causeway_node::{Ctx, Outbox, Time, Timers};
+use causeway_sip::transaction::ServerId;
+use causeway_sip::{HeaderId, Method, Msg};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Call-ID and the caller's tag, with a NUL between.
+type Key = Box<[u8]>;
+
+struct Call {
+    key: Key,
+    call_id: String,
+    from: String,
+    to: String,
+    request_uri: String,
+    account: String,
+    source: String,
+    start: u64,
+    legs: Vec<Leg>,
+    /// The INVITE has had its final response, and its transactions are gone.
+    settled: bool,
+}
+
+struct Leg {
+    target: String,
+    tag: Vec<u8>,
+    ring: Option<u64>,
+    state: State,
+    status: u16,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No final response.
+    Pending,
+    Answered(u64),
+    Ended,
+}
+
+/// Who or what ended a leg.
+#[derive(Clone, Copy)]
+enum By {
+    Caller,
+    Callee,
+    /// Nobody refreshed the session in time (RFC 4028 §10).
+    SessionTimer,
+    /// It was never answered.
+    Failure,
+    /// It lasted longer than any call may.
+    Limit,
+}
+
+impl By {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::SessionTimer => "session timer",
+            Self::Failure => "failure",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+/// All calls under way, each named by the transaction of its INVITE.
+#[derive(Default)]
+pub struct Calls {
+    table: HashMap<ServerId, Call>,
+    by_tags: HashMap<Key, ServerId>,
+    refreshes: HashMap<ServerId, (ServerId, usize)>,
+    sessions: Timers<(ServerId, usize)>,
+    /// Calls begun, answered, and ended after having been answered.
+    pub begun: u64,
+    /// Legs answered.
+    pub answered: u64,
+    /// Sessions that nobody refreshed.
+    pub timed_out: u64,
+}
+
+impl Calls {
+    /// Calls under way at most; an INVITE beyond is answered 503, so that no call goes unrecorded.
+    pub const CALLS: usize = 200_000;
+    /// Where the records go.
+    pub const JOURNAL: &'static str = "cdr";
+    /// Legs remembered per call; further forks are not recorded one by one.
+    const LEGS: usize = 64;
+    /// A call that nobody has ended by then is taken to be over.
+    const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+    /// Calls under way.
+    pub fn under_way(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether another call can begin.
+    pub fn has_room(&self) -> bool {
+        self.table.len() < Self::CALLS
+    }
+
+    /// When [`Calls::timeout`] is due.
+    pub fn deadline(&self) -> Option<Time> {
+        self.sessions.next()
+    }
+
+    /// An INVITE outside a dialog goes on its way; `account` is who pays, as proved.
+    pub fn begin(&mut self, unix_ms: u64, id: ServerId, msg: Msg<'_>, account: &str, source: &str) {
+        let Some(key) = key(msg.call_id(), msg.from_tag()) else { return };
+        let uri =
+            |addr: Option<causeway_sip::NameAddr<'_>>| addr.map(|addr| text(addr.uri)).unwrap_or_default();
+        let call = Call {
+            key: key.clone(),
+            call_id: text(msg.call_id().unwrap_or_default()),
+            from: uri(msg.from()),
+            to: uri(msg.to()),
+            request_uri: text(msg.request_uri()),
+            account: account.to_owned(),
+            source: source.to_owned(),
+            start: unix_ms,
+            legs: Vec::new(),
+            settled: false,
+        };
+        self.begun += 1;
+        self.by_tags.insert(key, id);
+        self.table.insert(id, call);
+    }
+
+    /// The INVITE has been sent to a place; branches come in the order of the proxy core.
+    pub fn branch(&mut self, id: ServerId, target: &[u8]) {
+        let Some(call) = self.table.get_mut(&id) else { return };
+        if call.legs.len() < Self::LEGS {
+            let target = text(target);
+            call.legs.push(Leg { target, tag: Vec::new(), ring: None, state: State::Pending, status: 0 });
+        }
+    }
+
+    /// A provisional response or a 2xx to the INVITE of a call, or a 2xx to a request that refreshes its session;
+    /// `granted` is the session interval that we grant where the callee knows none.
+    pub fn response(
+        &mut self,
+        ctx: &Ctx<'_>,
+        (id, branch): (ServerId, usize),
+        msg: Msg<'_>,
+        granted: Option<u32>,
+        out: &mut Outbox,
+    ) {
+        let status = msg.status().unwrap_or(0);
+        if let Some((call, leg)) = self.refreshes.get(&id).copied() {
+            if (200..300).contains(&status) {
+                self.supervise(ctx.now, (call, leg), msg, granted);
+            }
+            return;
+        }
+        let Some(call) = self.table.get_mut(&id) else { return };
+        let Some(leg) = call.legs.get_mut(branch) else { return };
+        match status {
+            180..=199 => drop(leg.ring.get_or_insert(ctx.unix_ms)),
+            200..=299 if leg.state == State::Pending => {
+                leg.tag = msg.to_tag().unwrap_or_default().to_vec();
+                leg.state = State::Answered(ctx.unix_ms);
+                leg.status = status;
+                self.answered += 1;
+                out.line(Self::JOURNAL, record(call, branch, ctx.unix_ms, None).to_string());
+                self.supervise(ctx.now, (id, branch), msg, granted);
+            }
+            _ => {}
+        }
+    }
+
+    /// A branch of an INVITE has failed.
+    pub fn refused(&mut self, unix_ms: u64, id: ServerId, branch: usize, status: u16, out: &mut Outbox) {
+        let Some(call) = self.table.get_mut(&id) else { return };
+        if let Some(leg) = call.legs.get_mut(branch).filter(|leg| leg.state == State::Pending) {
+            (leg.state, leg.status) = (State::Ended, status);
+            out.line(Self::JOURNAL, record(call, branch, unix_ms, Some(By::Failure)).to_string());
+        }
+    }
+
+    /// The INVITE was answered here and went nowhere.
+    pub fn rejected(&mut self, unix_ms: u64, id: ServerId, status: u16, out: &mut Outbox) {
+        let Some(call) = self.table.get_mut(&id) else { return };
+        if call.legs.is_empty() {
+            call.legs.push(Leg {
+                target: String::new(),
+                tag: Vec::new(),
+                ring: None,
+                state: State::Ended,
+                status,
+            });
+            out.line(Self::JOURNAL, record(call, 0, unix_ms, Some(By::Failure)).to_string());
+        }
+    }
+
+    /// The transactions of a request are gone.
+    pub fn ended(&mut self, id: ServerId) {
+        self.refreshes.remove(&id);
+        if let Some(call) = self.table.get_mut(&id) {
+            call.settled = true;
+            self.forget(id);
+        }
+    }
+
+    /// A request inside a dialog passes: BYE ends a leg, re-INVITE and UPDATE may refresh its session.
+    pub fn in_dialog(&mut self, unix_ms: u64, id: ServerId, msg: Msg<'_>, out: &mut Outbox) {
+        let Some((call, leg, by)) = self.find(msg) else { return };
+        match msg.method() {
+            Method::Invite | Method::Update => drop(self.refreshes.insert(id, (call, leg))),
+            Method::Bye => self.end(unix_ms, call, leg, by, out),
+            _ => {}
+        }
+    }
+
+    /// Ends the sessions that nobody has refreshed (RFC 4028 §8: a proxy then forgets the call).
+    pub fn timeout(&mut self, ctx: &Ctx<'_>, out: &mut Outbox) {
+        while let Some((id, leg)) = self.sessions.pop(ctx.now) {
+            let old = self.table.get(&id).and_then(|call| match call.legs.get(leg)?.state {
+                State::Answered(at) => Some(ctx.unix_ms.saturating_sub(at)),
+                _ => None,
+            });
+            let limit = u64::try_from(Self::LONGEST.as_millis()).unwrap_or(u64::MAX);
+            let by = if old.is_some_and(|old| old >= limit) { By::Limit } else { By::SessionTimer };
+            self.timed_out += 1;
+            self.end(ctx.unix_ms, id, leg, by, out);
+        }
+    }
+
+    /// Calls for a person to look at, at most a thousand.
+    pub fn table(&self, filter: &str) -> Value {
+        let found = self
+            .table
+            .values()
+            .filter(|call| [&call.call_id, &call.from, &call.to].iter().any(|text| text.contains(filter)));
+        let row = |call: &Call| {
+            let legs: Vec<Value> = call.legs.iter().map(|leg| leg.show()).collect();
+            json!({"call_id": call.call_id, "from": call.from, "to": call.to, "since": call.start, "legs": legs})
+        };
+        found.take(1000).map(row).collect()
+    }
+
+    /// The leg of a request inside a dialog, and who sent it.
+    fn find(&self, msg: Msg<'_>) -> Option<(ServerId, usize, By)> {
+        let tags = [(msg.from_tag(), msg.to_tag(), By::Caller), (msg.to_tag(), msg.from_tag(), By::Callee)];
+        tags.into_iter().find_map(|(caller, callee, by)| {
+            let id = *self.by_tags.get(&key(msg.call_id(), caller)?)?;
+            let legs = &self.table.get(&id)?.legs;
+            let leg =
+                legs.iter().position(|leg| Some(leg.tag.as_slice()) == callee && !leg.tag.is_empty())?;
+            Some((id, leg, by))
+        })
+    }
+
+    fn supervise(&mut self, now: Time, leg: (ServerId, usize), msg: Msg<'_>, granted: Option<u32>) {
+        let interval =
+            session_expires(msg).or(granted).map(|seconds| Duration::from_secs(u64::from(seconds)));
+        self.sessions.set(leg, now + interval.unwrap_or(Self::LONGEST));
+    }
+
+    fn end(&mut self, unix_ms: u64, id: ServerId, leg: usize, by: By, out: &mut Outbox) {
+        self.sessions.cancel((id, leg));
+        let Some(call) = self.table.get_mut(&id) else { return };
+        if call.legs.get(leg).is_some_and(|leg| matches!(leg.state, State::Answered(_))) {
+            out.line(Self::JOURNAL, record(call, leg, unix_ms, Some(by)).to_string());
+            if let Some(found) = call.legs.get_mut(leg) {
+                found.state = State::Ended;
+            }
+        }
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: ServerId) {
+        let answered = |leg: &Leg| matches!(leg.state, State::Answered(_));
+        let over = |call: &Call| call.settled && !call.legs.iter().any(answered);
+        if !self.table.get(&id).is_some_and(over) {
+            return;
+        }
+        if let Some(call) = self.table.remove(&id)
+            && self.by_tags.get(&call.key) == Some(&id)
+        {
+            self.by_tags.remove(&call.key);
+        }
+    }
+}
+
+impl Leg {
+    fn show(&self) -> Value {
+        let state = match (self.state, self.ring) {
+            (State::Answered(_), _) => "answered",
+            (State::Ended, _) => "ended",
+            (State::Pending, Some(_)) => "ringing",
+            (State::Pending, None) => "trying",
+        };
+        json!({"target": self.target, "state": state, "status": self.status})
+    }
+}
+
+/// One line of the journal; times are milliseconds since 1970.
+fn record(call: &Call, leg: usize, unix_ms: u64, by: Option<By>) -> Value {
+    let Some(this) = call.legs.get(leg) else { return Value::Null };
+    let answer = match this.state {
+        State::Answered(at) => Some(at),
+        _ => None,
+    };
+    json!({
+        "v": 1,
+        "event": if by.is_some() { "ended" } else { "answered" },
+        "call_id": call.call_id,
+        "leg": leg,
+        "account": call.account,
+        "from": call.from,
+        "to": call.to,
+        "request_uri": call.request_uri,
+        "source": call.source,
+        "target": this.target,
+        "start": call.start,
+        "ring": this.ring,
+        "answer": answer,
+        "end": by.map(|_| unix_ms),
+        "duration_ms": answer.map(|at| unix_ms.saturating_sub(at)),
+        "status": this.status,
+        "ended_by": by.map(By::name),
+    })
+}
+
+/// The session interval that a message asks for or grants, in seconds (RFC 4028 §4).
+pub fn session_expires(msg: Msg<'_>) -> Option<u32> {
+    let value = msg.header(HeaderId::SessionExpires)?;
+    let digits = value.split(|byte| *byte == b';').next()?.trim_ascii();
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn key(call_id: Option<&[u8]>, tag: Option<&[u8]>) -> Option<Key> {
+    Some([call_id?, &[0], tag?].concat().into())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

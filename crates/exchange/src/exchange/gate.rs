@@ -1,0 +1,243 @@
+//! Who may send what: credentials, trust, and whose name a request may bear.
+
+use super::{Exchange, Waiting};
+use crate::auth::{Auth, Ticket};
+use crate::config::Foreign;
+use crate::identity::Sender;
+use crate::route;
+use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
+use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly, stateless_tag};
+use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
+use std::net::IpAddr;
+
+/// What a request must show.
+enum Demand {
+    /// Nothing: it goes on for this sender.
+    Nothing(Sender),
+    /// Credentials of this domain.
+    Credentials,
+    /// Nothing would help.
+    Refuse(u16),
+}
+
+/// The registrar challenges as the server that it is, all else is challenged by the proxy (RFC 3261 §22.3).
+fn challenge_kind(msg: Msg<'_>) -> (u16, &'static str) {
+    match msg.method() {
+        Method::Register => (401, "WWW-Authenticate"),
+        _ => (407, "Proxy-Authenticate"),
+    }
+}
+
+impl Exchange {
+    /// Lets a request go on, asks for credentials, or refuses it.
+    pub(super) fn admit(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        message: &Message,
+        from: Hop,
+        out: &mut Outbox,
+    ) {
+        match self.demand(message.msg(), from) {
+            Demand::Nothing(sender) => self.dispatch(ctx, id, message, sender, out),
+            Demand::Refuse(status) => self.reply(ctx, id, status, out),
+            Demand::Credentials => self.examine(ctx, id, message, from, out),
+        }
+    }
+
+    fn demand(&self, msg: Msg<'_>, from: Hop) -> Demand {
+        let anybody = Sender::default();
+        if !self.config.authenticate {
+            return Demand::Nothing(anybody);
+        }
+        if msg.method() == Method::Register {
+            return Demand::Credentials;
+        }
+        let (_, proved) = route::own_routes(&self.config, &self.keys, msg);
+        if proved {
+            return Demand::Nothing(anybody);
+        }
+        let trusted = self.trust.has(from.peer.ip(), self.names(&from));
+        if trusted {
+            return Demand::Nothing(Sender { trusted, ..anybody });
+        }
+        let ours = |uri: Option<Uri<'_>>| uri.is_some_and(|uri| route::is_local(&self.config, &uri));
+        let to_us = ours(Uri::parse(msg.request_uri()));
+        if msg.to_tag().is_some() && !matches!(msg.method(), Method::Subscribe | Method::Publish) {
+            // Inside a dialog that did not begin here, or whose route is not the one given by us.
+            return match (to_us, msg.has(HeaderId::Route)) {
+                (true, _) => Demand::Nothing(anybody),
+                (false, true) => Demand::Refuse(403),
+                (false, false) => Demand::Refuse(481),
+            };
+        }
+        let method = msg.method();
+        let free = &self.config.policy.unauthenticated;
+        match ours(msg.from().and_then(|addr| addr.uri())) {
+            true if free.iter().any(|name| name.as_bytes() == method.as_bytes()) => Demand::Nothing(anybody),
+            true => Demand::Credentials,
+            false if to_us && self.config.policy.foreign == Foreign::Anybody => Demand::Nothing(anybody),
+            false => Demand::Refuse(403),
+        }
+    }
+
+    /// The names that the peer of a hop has proved by its certificate.
+    pub(super) fn names(&self, hop: &Hop) -> &[String] {
+        match hop.transport {
+            Transport::Tls => self.hub.names(hop.flow),
+            _ => &[],
+        }
+    }
+
+    /// A request that needs credentials and brings none is challenged before it costs a transaction (RFC 3261
+    /// §8.2.7, §26.3.2.4). Says whether it was.
+    pub(super) fn challenge_at_the_door(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Hop,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> bool {
+        let msg = message.msg();
+        let begins = msg.is_request() && !matches!(msg.method(), Method::Ack | Method::Cancel);
+        if !begins || self.draining || self.gatekeeper.is_given(msg) || !self.wants_credentials(msg, from) {
+            return false;
+        }
+        self.counters.request(msg.method());
+        self.counters.challenged += 1;
+        let (status, name) = challenge_kind(msg);
+        self.counters.answered_here(status);
+        let values = self.gatekeeper.challenges(ctx, &self.keys, false);
+        let answer = |msg: Msg<'_>| {
+            let response = response_to(msg, status, None, Some(&stateless_tag(msg)));
+            response.headers(name, &values).finish()
+        };
+        respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
+        true
+    }
+
+    /// Whether this request would be challenged, everything else being right.
+    fn wants_credentials(&self, msg: Msg<'_>, from: Hop) -> bool {
+        let options_to_us = || {
+            let uri = Uri::parse(msg.request_uri());
+            uri.is_some_and(|uri| uri.user.is_none() && route::is_local(&self.config, &uri))
+        };
+        let free = msg.method() == Method::Options && options_to_us();
+        !free && msg.max_forwards() != Some(0) && matches!(self.demand(msg, from), Demand::Credentials)
+    }
+
+    /// Asks for credentials, or whether those given are right.
+    fn examine(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, from: Hop, out: &mut Outbox) {
+        match self.gatekeeper.examine(ctx.unix_ms, &self.keys, message.msg()) {
+            Auth::Challenge { stale } => self.challenge(ctx, id, message, stale, out),
+            Auth::Malformed => self.reply(ctx, id, 400, out),
+            Auth::Ask(credential, ticket) => {
+                let client = self.client(message.msg(), from);
+                if !self.throttle.admits(&credential.username, client, ctx.unix_ms) {
+                    let warning: &[u8] = b"399 causeway \"too many wrong passwords; wait five minutes\"";
+                    return self.reply_with(ctx, id, 403, &[("Warning", warning)], out);
+                }
+                let account = credential.username.clone();
+                let waiting = Waiting::Credential { id, ticket, account, client };
+                if self.ask(waiting, Question::Credential(credential), out).is_none() {
+                    self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out);
+                }
+            }
+        }
+    }
+
+    /// The address of whoever sent a request: behind a contact point of ours, what that has noted in its Via.
+    fn client(&self, msg: Msg<'_>, from: Hop) -> IpAddr {
+        let peer = from.peer.ip();
+        let relayed =
+            peer == self.config.sip.ip() || self.proxies.iter().any(|network| network.contains(peer));
+        let before = msg.vias().flatten().nth(1).filter(|_| relayed);
+        let noted = before.and_then(|via| causeway_sip::parse_ip(via.received().unwrap_or(via.host)));
+        noted.unwrap_or(peer)
+    }
+
+    fn challenge(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        message: &Message,
+        stale: bool,
+        out: &mut Outbox,
+    ) {
+        self.counters.challenged += 1;
+        let (status, name) = challenge_kind(message.msg());
+        let values = self.gatekeeper.challenges(ctx, &self.keys, stale);
+        let headers: Vec<(&str, &[u8])> = values.iter().map(|value| (name, value.as_slice())).collect();
+        self.reply_with(ctx, id, status, &headers, out);
+    }
+
+    pub(super) fn answer(&mut self, ctx: &mut Ctx<'_>, question: u64, answer: Answer, out: &mut Outbox) {
+        match (self.waiting.remove(&question), answer) {
+            (Some(Waiting::Credential { id, ticket, account, client }), Answer::Credential(verdict)) => {
+                self.judged(ctx, id, ticket, (&account, client), verdict, out);
+            }
+            (Some(Waiting::Subscriber(id)), Answer::Subscriber(lookup)) => match lookup {
+                Lookup::Known => self.absent(ctx, id, out),
+                Lookup::Unknown => self.reply(ctx, id, 404, out),
+                Lookup::Unavailable => self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out),
+            },
+            (Some(Waiting::Place(unlocated)), Answer::Records { records, ttl, why }) => {
+                if !why.is_empty() {
+                    out.notice(Level::Debug, why);
+                }
+                self.located(ctx, *unlocated, records, ttl, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn judged(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        ticket: Ticket,
+        (account, client): (&[u8], IpAddr),
+        verdict: Credentials,
+        out: &mut Outbox,
+    ) {
+        let Some(message) = self.core.request(id).cloned() else { return };
+        if self.core.is_over(id) {
+            return;
+        }
+        match verdict {
+            Credentials::Accepted(_) if !self.gatekeeper.take(ctx.unix_ms, ticket) => {
+                self.challenge(ctx, id, &message, true, out);
+            }
+            Credentials::Accepted(aors) => {
+                self.throttle.proved(account, client, ctx.unix_ms);
+                self.authorized(ctx, id, &message, aors, out);
+            }
+            // Neither says which of the two was wrong: names are not to be fished for.
+            Credentials::Wrong | Credentials::Unknown => {
+                self.counters.wrong_credentials += 1;
+                self.throttle.failed(account, client, ctx.unix_ms);
+                self.challenge(ctx, id, &message, false, out);
+            }
+            Credentials::Unavailable => self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out),
+        }
+    }
+
+    /// The credentials are right: but are they those of whom the request says it is from?
+    fn authorized(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        message: &Message,
+        aors: Vec<String>,
+        out: &mut Outbox,
+    ) {
+        let msg = message.msg();
+        let named = if msg.method() == Method::Register { msg.to() } else { msg.from() };
+        let aor = named.and_then(|addr| addr.uri()).and_then(|uri| route::aor(&self.config, &uri));
+        let own = aor.is_some_and(|aor| aors.iter().any(|own| own.as_bytes() == aor.as_slice()));
+        match own {
+            true => self.dispatch(ctx, id, message, Sender { aors, trusted: false }, out),
+            false => self.reply(ctx, id, 403, out),
+        }
+    }
+}
