@@ -90,6 +90,8 @@ pub struct Exchange {
     edit: Edit,
     counters: Counters,
     draining: bool,
+    /// How full the receive queue was found, in percent.
+    pressure: u8,
     /// The time of the last input, for tables.
     unix_ms: u64,
 }
@@ -132,6 +134,7 @@ impl Exchange {
             edit: Edit::new(),
             counters: Counters::default(),
             draining: false,
+            pressure: 0,
             unix_ms: 0,
             config,
         };
@@ -306,6 +309,9 @@ impl Node for Exchange {
         let mut arrived = std::mem::take(&mut self.arrived);
         let taken = self.hub.input(ctx, &input, out, &mut arrived);
         for (from, message) in arrived.drain(..) {
+            if self.shed_at_the_door(ctx, from, &message, out) {
+                continue;
+            }
             if self.challenge_at_the_door(ctx, from, &message, out) {
                 continue;
             }
@@ -346,6 +352,10 @@ impl Node for Exchange {
 
     fn status(&self, _now: Time) -> Status {
         self.report()
+    }
+
+    fn pressure(&mut self, percent: u8) {
+        self.pressure = percent;
     }
 
     fn table(&self, _now: Time, table: &str, filter: &str) -> Status {
