@@ -187,6 +187,9 @@ impl Exchange {
                 }
                 self.located(ctx, *unlocated, records, ttl, out);
             }
+            (Some(Waiting::Own(unsent)), Answer::Records { records, ttl, .. }) => {
+                self.own_answered(ctx, *unsent, records, ttl, out);
+            }
             _ => {}
         }
     }

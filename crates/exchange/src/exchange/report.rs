@@ -79,6 +79,8 @@ impl Exchange {
             "wrong_credentials": self.counters.wrong_credentials,
             "throttled": self.throttle.refused,
             "dns_answers": self.resolver.len(),
+            "events": self.events.status(),
+            "messages": self.messages.status(),
             "copies": self.hub.copies().map(|copies| {
                 json!({"sent": copies.sent, "dropped": copies.dropped, "up": copies.up})
             }),
@@ -93,6 +95,7 @@ impl Exchange {
             "aors" => self.aors(filter),
             "calls" => self.calls.table(filter),
             "transports" => self.transports(filter),
+            "subscriptions" | "publications" => self.events.table(self.unix_ms, table, filter),
             _ => Status::Null,
         }
     }
@@ -177,6 +180,8 @@ impl Exchange {
             metrics.gauge(name, help, &[], value as f64);
         }
         self.hub.metrics(metrics);
+        self.events.metrics(metrics);
+        self.messages.metrics(metrics);
     }
 
     /// Takes a new policy; what is under way goes on under the old one.
