@@ -72,7 +72,7 @@ impl Caller {
             let (picked_up, last) = (invited(&outcome), outcome.last.clone());
             outcomes.push(outcome);
             if let (true, Some(last)) = (picked_up, last) {
-                dialog = after(&last);
+                dialog = after(&last, dialog);
                 outcomes.push(self.end(&dialog, &branch, "ACK", script)?);
             }
         }
@@ -200,16 +200,18 @@ fn invited(outcome: &Outcome) -> bool {
     outcome.method == "INVITE" && status == Some(200) && outcome.sent.cseq().1 == "INVITE"
 }
 
-/// What a dialog's later requests need (§12.1.2).
-fn after(answer: &Wire) -> Dialog {
+/// What a dialog's later requests need (§12.1.2); a re-INVITE changes the target, not the routes (§12.2).
+fn after(answer: &Wire, before: Dialog) -> Dialog {
     let contact = answer.first("contact");
     let target = contact.split(['<', '>']).nth(1).unwrap_or(contact).to_owned();
-    let mut routes = answer.values("record-route");
-    // What the caller has put there itself is no hop between it and the server.
-    routes.retain(|route| !route.contains("192.0.2.77"));
-    routes.reverse();
-    debug_assert!(param(answer.first("to"), "tag").is_some());
-    Dialog { target, routes, to: answer.first("to").to_owned(), cseq: answer.cseq().0, ..Dialog::default() }
+    let mut routes = before.routes;
+    if before.target.is_empty() {
+        routes = answer.values("record-route");
+        // What the caller has put there itself is no hop between it and the server.
+        routes.retain(|route| !route.contains("192.0.2.77"));
+        routes.reverse();
+    }
+    Dialog { target, routes, to: answer.first("to").to_owned(), cseq: answer.cseq().0, invite: before.invite }
 }
 
 fn fill(text: &[u8], branch: &str, dialog: &Dialog) -> Vec<u8> {

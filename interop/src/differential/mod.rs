@@ -137,6 +137,7 @@ fn report(scripts: usize, equal: usize, differences: &[Difference]) -> String {
             Right::Ours => "Causeway",
             Right::Theirs => "**Kamailio**",
             Right::Both => "both may",
+            Right::Neither => "**neither**",
         };
         if count > 0 {
             // Writing to a string cannot fail.
