@@ -416,3 +416,38 @@ fn a_policy_is_changed_while_it_runs_and_a_faulty_one_is_refused() {
     let cseq = bench.invite(BOB, &[]);
     assert_eq!(bench.statuses(cseq).last(), Some(&302));
 }
+
+#[test]
+fn a_tag_opens_no_door_that_is_closed_without_it() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    for method in [Method::Message, Method::Invite, Method::Bye] {
+        let request = bench.request(method, BOB, "alice").header("To", format!("<{BOB}>;tag=made-up"));
+        assert_eq!(bench.ask(request).msg().status(), Some(481), "{method:?}");
+    }
+    assert!(bench.messages(bob).is_empty());
+}
+
+/// RFC 5630 §5.3.
+#[test]
+fn a_sips_request_does_not_go_to_a_contact_that_promises_no_tls() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    let cseq = bench.invite("sips:bob@example.com", &[]);
+    assert_eq!(bench.statuses(cseq).last(), Some(&480));
+    assert!(bench.messages(bob).is_empty());
+}
+
+/// RFC 3261 §8.1.1.5, RFC 4475 §3.1.2.4: neither silence nor forwarding.
+#[test]
+fn a_sequence_number_out_of_range_is_refused() {
+    let mut bench = Bench::new();
+    let request =
+        bench.request(Method::Options, "sip:example.com", "alice").header("To", "<sip:example.com>");
+    let serial = bench.last_serial();
+    let bytes = String::from_utf8(request.finish()).unwrap();
+    bench.send(bytes.replace(&format!("CSeq: {serial} "), "CSeq: 4294967296 ").as_bytes());
+    bench.world.run_for(SECOND);
+    let heard = bench.messages(bench.client);
+    assert_eq!(heard.last().map(|m| m.msg().status()), Some(Some(400)));
+}

@@ -66,7 +66,9 @@ impl Exchange {
         let to_us = ours(Uri::parse(msg.request_uri()));
         if msg.to_tag().is_some() && !matches!(msg.method(), Method::Subscribe | Method::Publish) {
             // Inside a dialog that did not begin here, or whose route is not the one given by us.
-            return match (to_us, msg.has(HeaderId::Route)) {
+            // A tag must open no door that is closed without it; a GRUU is a door of its own (RFC 5627 §6.1).
+            let gruu = to_us && Uri::parse(msg.request_uri()).is_some_and(|uri| uri.params.has(b"gr"));
+            return match (gruu, msg.has(HeaderId::Route) && !to_us) {
                 (true, _) => Demand::Nothing(anybody),
                 (false, true) => Demand::Refuse(403),
                 (false, false) => Demand::Refuse(481),

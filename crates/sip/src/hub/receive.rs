@@ -96,6 +96,6 @@ fn refusal(msg: Msg<'_>, status: u16, reason: &str) -> Option<Vec<u8>> {
         && msg.method() != crate::Method::Ack
         && msg.top_via().is_some()
         && msg.call_id().is_some()
-        && msg.cseq().is_some();
+        && msg.has(crate::HeaderId::CSeq);
     answerable.then(|| response_to(msg, status, Some(reason), Some(b"cw-refused")).finish())
 }
