@@ -451,3 +451,36 @@ fn a_sequence_number_out_of_range_is_refused() {
     let heard = bench.messages(bench.client);
     assert_eq!(heard.last().map(|m| m.msg().status()), Some(Some(400)));
 }
+
+/// RFC 3261 §16.11: nothing is kept, repetitions go the same way with the same branch, and responses come back.
+#[test]
+fn the_stateless_mode_keeps_nothing() {
+    let mut config = config();
+    config.mode = causeway_exchange::Mode::Stateless;
+    config.policy.trusted = vec!["192.0.2.1".into()];
+    let mut bench = with_bob(config, &["<sip:bob@192.0.2.9>"]);
+    bench.world.run_for(40 * SECOND);
+    let bob = bench.peer("192.0.2.9");
+    let invite = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>")).finish();
+    for _ in 0..3 {
+        bench.send(&invite);
+        bench.world.run_for(SECOND);
+    }
+    let seen: Vec<_> =
+        bench.messages(bob).into_iter().filter(|m| m.msg().method() == Method::Invite).collect();
+    assert_eq!(seen.len(), 3, "whoever sends it repeats it");
+    let branch = |m: &Message| text(m.msg().top_via().unwrap().branch());
+    assert!(seen.iter().all(|m| branch(m) == branch(&seen[0])));
+    assert_eq!(seen[0].msg().max_forwards(), Some(69));
+    assert!(seen[0].msg().has(HeaderId::RecordRoute));
+    assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
+    let cancel = String::from_utf8(invite).unwrap().replace("INVITE", "CANCEL");
+    bench.send(cancel.as_bytes());
+    bench.world.run_for(SECOND);
+    let cancel = bench.asked(bob, Method::Cancel).unwrap();
+    assert_eq!(branch(&cancel), branch(&seen[0]), "so that the callee knows what is cancelled");
+    bench.respond(bob, &seen[0], 487, "b", &[]);
+    let statuses = bench.statuses(bench.last_serial());
+    assert_eq!(statuses, [487], "no 100 of our own");
+    assert_eq!(bench.messages(bench.client).last().unwrap().msg().vias().count(), 1);
+}

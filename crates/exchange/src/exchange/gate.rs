@@ -12,7 +12,7 @@ use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
 use std::net::IpAddr;
 
 /// What a request must show.
-enum Demand {
+pub(super) enum Demand {
     /// Nothing: it goes on for this sender.
     Nothing(Sender),
     /// Credentials of this domain.
@@ -46,7 +46,7 @@ impl Exchange {
         }
     }
 
-    fn demand(&self, msg: Msg<'_>, from: Hop) -> Demand {
+    pub(super) fn demand(&self, msg: Msg<'_>, from: Hop) -> Demand {
         let anybody = Sender::default();
         if !self.config.authenticate {
             return Demand::Nothing(anybody);

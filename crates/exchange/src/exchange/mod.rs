@@ -6,6 +6,7 @@ mod registering;
 mod report;
 mod routing;
 mod serving;
+mod stateless;
 
 use crate::auth::{Gatekeeper, Ticket};
 use crate::calls::Calls;
@@ -312,7 +313,9 @@ impl Node for Exchange {
             if self.shed_at_the_door(ctx, from, &message, out) {
                 continue;
             }
-            if self.challenge_at_the_door(ctx, from, &message, out) {
+            if self.challenge_at_the_door(ctx, from, &message, out)
+                || self.pass_statelessly(ctx, from, &message, out)
+            {
                 continue;
             }
             self.core.receive(ctx, from, message, &mut self.hub.sink(out));

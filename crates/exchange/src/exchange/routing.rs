@@ -180,7 +180,7 @@ impl Exchange {
     }
 
     /// The best place that a URI names, as far as it is known without asking.
-    fn place_in_hand(&mut self, ctx: &mut Ctx<'_>, uri: &[u8]) -> Option<Candidate> {
+    pub(super) fn place_in_hand(&mut self, ctx: &mut Ctx<'_>, uri: &[u8]) -> Option<Candidate> {
         let uri = Uri::parse(uri)?;
         match self.resolver.locate(ctx.now, &uri, ctx.rng).ok()? {
             crate::resolver::Location::Found(candidates) => candidates.into_iter().next(),
@@ -216,7 +216,7 @@ fn groups(bindings: &[&Binding], all_at_once: bool) -> VecDeque<Group> {
 
 /// How a contact is reached: by its Path; else on the flow that it registered on, where that is a connection, an
 /// outbound flow, or the only way through a NAT; else as its URI says.
-fn way_to(binding: &Binding) -> Copy {
+pub(super) fn way_to(binding: &Binding) -> Copy {
     let first = binding.path.first().and_then(|path| NameAddr::parse(path.as_bytes()));
     let next = match (first, flow_of(binding)) {
         (Some(path), _) => Next::Uri(path.uri.to_vec()),

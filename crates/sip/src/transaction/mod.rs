@@ -77,6 +77,12 @@ pub fn respond_statelessly(
     sink.send(&hop, &answer(request.msg()));
 }
 
+/// A request as a server takes it: with `received` and `rport` of its top Via filled in (RFC 3261 §18.2.1,
+/// RFC 3581 §4), for who forwards it without a transaction.
+pub fn stamped(request: Message, from: Hop) -> Message {
+    response_path::stamp(request, from).0
+}
+
 /// A To tag that depends on the request alone, hence is the same for its retransmissions (RFC 3261 §8.2.7).
 pub fn stateless_tag(request: Msg<'_>) -> [u8; 10] {
     let parts = [request.top_via().and_then(|via| via.branch()), request.from_tag(), request.call_id()];
