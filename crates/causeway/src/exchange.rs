@@ -74,7 +74,11 @@ impl Plan {
         let keys = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
         let location = Location::restore(store.load(Binding::SPACE)?, unix_ms());
         let hss = Hss::new(subscribers(data)?);
-        let node = Exchange::new(self.config, keys, random(), location);
+        let mut stored = Vec::new();
+        for space in Exchange::spaces() {
+            stored.extend(store.load(space)?.into_iter().map(|(key, value)| (space, key, value)));
+        }
+        let node = Exchange::new(self.config, keys, random(), location).restore(stored, unix_ms());
         let mut setup = Setup::new("exchange", node).persister(Disk(store)).authority(hss);
         if let Some(server) = self.server {
             reload.servers.push(server.clone());

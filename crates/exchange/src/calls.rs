@@ -140,12 +140,20 @@ impl Calls {
         }
     }
 
-    /// A provisional response or a 2xx to the INVITE of a call, or a 2xx to a request that refreshes its session.
-    pub fn response(&mut self, ctx: &Ctx<'_>, id: ServerId, branch: usize, msg: Msg<'_>, out: &mut Outbox) {
+    /// A provisional response or a 2xx to the INVITE of a call, or a 2xx to a request that refreshes its session;
+    /// `granted` is the session interval that we grant where the callee knows none.
+    pub fn response(
+        &mut self,
+        ctx: &Ctx<'_>,
+        (id, branch): (ServerId, usize),
+        msg: Msg<'_>,
+        granted: Option<u32>,
+        out: &mut Outbox,
+    ) {
         let status = msg.status().unwrap_or(0);
         if let Some((call, leg)) = self.refreshes.get(&id).copied() {
             if (200..300).contains(&status) {
-                self.supervise(ctx.now, call, leg, msg);
+                self.supervise(ctx.now, (call, leg), msg, granted);
             }
             return;
         }
@@ -159,7 +167,7 @@ impl Calls {
                 leg.status = status;
                 self.answered += 1;
                 out.line(Self::JOURNAL, record(call, branch, ctx.unix_ms, None).to_string());
-                self.supervise(ctx.now, id, branch, msg);
+                self.supervise(ctx.now, (id, branch), msg, granted);
             }
             _ => {}
         }
@@ -247,9 +255,10 @@ impl Calls {
         })
     }
 
-    fn supervise(&mut self, now: Time, call: ServerId, leg: usize, msg: Msg<'_>) {
-        let interval = session_expires(msg).map(|seconds| Duration::from_secs(u64::from(seconds)));
-        self.sessions.set((call, leg), now + interval.unwrap_or(Self::LONGEST));
+    fn supervise(&mut self, now: Time, leg: (ServerId, usize), msg: Msg<'_>, granted: Option<u32>) {
+        let interval =
+            session_expires(msg).or(granted).map(|seconds| Duration::from_secs(u64::from(seconds)));
+        self.sessions.set(leg, now + interval.unwrap_or(Self::LONGEST));
     }
 
     fn end(&mut self, unix_ms: u64, id: ServerId, leg: usize, by: By, out: &mut Outbox) {

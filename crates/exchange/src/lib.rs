@@ -24,11 +24,14 @@
 mod auth;
 mod calls;
 mod config;
+pub mod events;
 mod exchange;
 mod gruu;
 mod identity;
 mod keys;
 mod location;
+pub mod messages;
+mod overload;
 mod registrar;
 mod resolver;
 mod route;

@@ -107,3 +107,129 @@ fn is_zero(number: &u32) -> bool {
 impl Kind for Binding {
     const SPACE: &'static str = "binding";
 }
+
+/// What a watcher is granted who asks for somebody's presence (the actions of RFC 5025 §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// Told the truth.
+    Allow,
+    /// Told that the user is not there, always.
+    Polite,
+    /// Waits until the user has decided; told that the user is not there meanwhile.
+    Confirm,
+    /// Refused.
+    Block,
+}
+
+/// Who may watch a user's presence, under the user's address of record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresencePolicy {
+    /// For everybody who is not named.
+    pub others: Decision,
+    /// For some watchers, by address of record.
+    #[serde(default)]
+    pub watchers: std::collections::BTreeMap<String, Decision>,
+}
+
+impl Kind for PresencePolicy {
+    const SPACE: &'static str = "presence-policy";
+}
+
+/// A subscription (RFC 6665) with its dialog, under the tag that the notifier gave it. Texts hold bytes, each as
+/// the character of its number, so that any are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Whose state is watched: an address of record.
+    pub resource: String,
+    /// Who watches: an address of record.
+    pub watcher: String,
+    /// The event package.
+    pub package: String,
+    /// The `id` parameter of its Event header field.
+    #[serde(default)]
+    pub event_id: Option<String>,
+    /// What the watcher was granted.
+    pub decision: Decision,
+    /// When it ends, milliseconds since 1970.
+    pub expires: u64,
+    /// Call-ID of the dialog.
+    pub call_id: String,
+    /// The notifier's URI with display name: From of its requests, without tag.
+    pub local: String,
+    /// The watcher's URI with display name: To of those, without tag.
+    pub remote: String,
+    /// The watcher's tag.
+    pub remote_tag: String,
+    /// The watcher's Contact URI.
+    pub target: String,
+    /// Route values, first hop first.
+    #[serde(default)]
+    pub routes: Vec<String>,
+    /// The notifier's Contact URI.
+    pub contact: String,
+    /// CSeq numbers of NOTIFY up to this one may have been used.
+    pub reserved: u32,
+    /// CSeq of the watcher's last request.
+    pub remote_cseq: u32,
+    /// Where that request came from, if it was a datagram.
+    #[serde(default)]
+    pub received: String,
+}
+
+impl Kind for Subscription {
+    const SPACE: &'static str = "subscription";
+}
+
+/// A publication (RFC 3903), under `AoR NUL name`, where the name stays while the entity tag changes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Its present entity tag.
+    pub etag: String,
+    /// When it ends, milliseconds since 1970.
+    pub expires: u64,
+    /// When it was published first, milliseconds since 1970.
+    pub created: u64,
+    /// The document as published.
+    pub body: String,
+}
+
+impl std::fmt::Debug for Publication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Publication({}, {} bytes)", self.etag, self.body.len())
+    }
+}
+
+impl Kind for Publication {
+    const SPACE: &'static str = "publication";
+}
+
+/// A MESSAGE kept for somebody who was not there (RFC 3428), under `AoR NUL number`, the number as 8 bytes in
+/// network order. Texts hold bytes, each as the character of its number.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredMessage {
+    /// When it came, milliseconds since 1970.
+    pub received: u64,
+    /// When it is not worth delivering any more, milliseconds since 1970.
+    pub expires: u64,
+    /// From, as it was.
+    pub from: String,
+    /// To, as it was.
+    pub to: String,
+    /// Content-Type; empty without a body.
+    pub content_type: String,
+    /// The other header lines that go with it: name and value.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: String,
+}
+
+impl std::fmt::Debug for StoredMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoredMessage({}, {} bytes)", self.from, self.body.len())
+    }
+}
+
+impl Kind for StoredMessage {
+    const SPACE: &'static str = "message";
+}

@@ -330,9 +330,10 @@ impl Exchange {
             // Nobody has cancelled but us, so that somebody else could have been tried.
             return self.reply(ctx, id, 480, out);
         }
-        self.calls.response(ctx, id, branch, message.msg(), out);
+        let session = plan.and_then(|plan| plan.session);
+        self.calls.response(ctx, (id, branch), message.msg(), session, out);
         self.edit.clear();
-        grant_session(&mut self.edit, message, plan.and_then(|plan| plan.session));
+        grant_session(&mut self.edit, message, session);
         self.core.relay(ctx.now, id, message, &mut self.edit, &mut self.hub.sink(out));
     }
 
