@@ -34,6 +34,7 @@ pub mod messages;
 mod registrar;
 mod resolver;
 mod route;
+mod siphash;
 mod throttle;
 
 pub use calls::Calls;
