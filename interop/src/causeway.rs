@@ -87,6 +87,19 @@ impl Binary {
         Ok(())
     }
 
+    /// Adds the subscribers of a CSV file to the database in `data`.
+    ///
+    /// # Errors
+    /// If they are refused.
+    pub fn import(&self, data: &Path, file: &Path) -> Result<()> {
+        output(self.command().args(["subscriber", "import"]).arg(file).arg("--data").arg(data)).map(drop)
+    }
+
+    /// A command line that begins with the program.
+    pub fn command(&self) -> Command {
+        Command::new(&self.0)
+    }
+
     fn start(&self, lab: &Lab, host: Host, dir: &Path, name: &str, args: &[&str]) -> Result<Causeway> {
         let data = dir.join(name);
         let data_text = data.to_string_lossy().into_owned();

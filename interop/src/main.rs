@@ -9,6 +9,7 @@ mod audio;
 mod baresip;
 mod cases;
 mod causeway;
+mod differential;
 mod kamailio;
 mod lab;
 mod linphone;
@@ -48,6 +49,15 @@ fn run() -> Result<bool> {
         return Ok(true);
     }
     clean_up_when_interrupted()?;
+    if args.first().is_some_and(|arg| arg == "differential") {
+        let root = root();
+        fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
+        let right = differential::run(&args[1..], &root)?;
+        if right {
+            fs::remove_dir_all(&root).with_context(|| root.display().to_string())?;
+        }
+        return Ok(right);
+    }
     if args.iter().any(|arg| arg == "--hold") {
         return hold();
     }

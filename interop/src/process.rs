@@ -62,7 +62,11 @@ impl Process {
         Self::spawn(command, dir, name)
     }
 
-    fn spawn(mut command: Command, dir: &Path, name: &str) -> Result<Self> {
+    /// The same with a command that is made already.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(mut command: Command, dir: &Path, name: &str) -> Result<Self> {
         let path = dir.join(format!("{name}.log"));
         let file = Arc::new(Mutex::new(File::create(&path).with_context(|| path.display().to_string())?));
         let mut child = command

@@ -64,14 +64,15 @@ fn bindings(folder: &Path, size: usize) -> Result<()> {
     let record = |number: usize| {
         let contact = format!("sip:u{number}@127.0.6.2:5060");
         let binding = Binding {
-            params: String::new(),
             q: 1000,
             expires: unix_ms + 3_600_000 + (number as u64 % 3_600_000),
             call_id: format!("{number}-4711@127.0.6.2"),
             cseq: 1,
-            path: Vec::new(),
             received: "127.0.6.2:5060".to_owned(),
+            transport: "udp".to_owned(),
+            since: unix_ms,
             contact: contact.clone(),
+            ..Binding::default()
         };
         binding.record(format!("sip:u{number}@{DOMAIN}\0{contact}").as_bytes())
     };

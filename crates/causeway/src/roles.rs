@@ -21,8 +21,12 @@ pub fn exchange(config: ExchangeConfig, data: &Path) -> Result<Worker, Failure> 
     let store = Store::open(data, "exchange.db")?;
     let keys = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
     let location = Location::restore(store.load(Binding::SPACE)?, unix_ms());
+    let mut stored = Vec::new();
+    for space in Exchange::spaces() {
+        stored.extend(store.load(space)?.into_iter().map(|(key, value)| (space, key, value)));
+    }
     let hss = Hss(subscribers(data)?);
-    let node = Exchange::new(config, keys, random(), location);
+    let node = Exchange::new(config, keys, random(), location).restore(stored, unix_ms());
     Ok(Worker::new("exchange").node(Setup::new("exchange", node).persister(Disk(store)).authority(hss)))
 }
 

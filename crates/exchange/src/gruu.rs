@@ -36,14 +36,17 @@ pub fn read(keys: &Keys, uri: &Uri<'_>) -> Option<Gruu> {
 /// `;pub-gruu="…";temp-gruu="…"` for a binding with an instance id (§5.3): the temporary one differs at every
 /// registration, and all of them hold as long as the device keeps its registration.
 pub fn params(config: &Config, keys: &Keys, aor: &[u8], binding: &Binding) -> Option<String> {
+    let (public, temporary) = of(config, keys, aor, binding)?;
+    Some(format!(";pub-gruu=\"{public}\";temp-gruu=\"{temporary}\""))
+}
+
+/// The public GRUU of a binding, and the temporary one of its last registration.
+pub fn of(config: &Config, keys: &Keys, aor: &[u8], binding: &Binding) -> Option<(String, String)> {
     let instance = urn(&binding.instance)?;
     let aor = String::from_utf8_lossy(aor);
     let sealed = keys.seal_gruu(binding.gruu, binding.cseq);
-    let domain = &config.domain;
-    Some(format!(
-        ";pub-gruu=\"{aor};gr={instance}\";temp-gruu=\"sip:{prefix}{sealed}@{domain};gr\"",
-        prefix = String::from_utf8_lossy(PREFIX)
-    ))
+    let prefix = String::from_utf8_lossy(PREFIX);
+    Some((format!("{aor};gr={instance}"), format!("sip:{prefix}{sealed}@{};gr", config.domain)))
 }
 
 /// The URN in an instance id, `"<urn:uuid:…>"`, if it can stand in a URI parameter as it is.

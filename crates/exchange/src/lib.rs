@@ -31,6 +31,7 @@ mod identity;
 mod keys;
 mod location;
 pub mod messages;
+mod overload;
 mod registrar;
 mod resolver;
 mod route;

@@ -16,6 +16,8 @@ pub struct Location {
     /// The registrations that have temporary GRUUs, by their seed.
     seeds: HashMap<u64, Arc<[u8]>>,
     bindings: usize,
+    /// Stored bindings that had ended when they were read.
+    stale: Vec<Record>,
 }
 
 /// Which binding of an address of record is meant.
@@ -52,10 +54,16 @@ impl Location {
             let aor = key.split(|byte| *byte == 0).next().unwrap_or_default();
             match Binding::read(&value) {
                 Ok(binding) if binding.expires > unix_ms => location.put(aor, binding),
-                _ => {}
+                Ok(_) => location.stale.push(Binding::removal(&key)),
+                Err(_) => {}
             }
         }
         location
+    }
+
+    /// What is still stored although it has ended, to be removed.
+    pub fn take_stale(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.stale)
     }
 
     /// The bindings of an address of record.
@@ -100,26 +108,28 @@ impl Location {
     }
 
     /// Removes all bindings of an address of record that meet a condition, and returns what to store.
-    pub fn remove_where(&mut self, aor: &[u8], mut ends: impl FnMut(&Binding) -> bool) -> Vec<Record> {
+    pub fn remove_where(&mut self, aor: &[u8], ends: impl FnMut(&mut Binding) -> bool) -> Vec<Record> {
+        self.take_where(aor, ends).iter().map(|binding| Self::removal(aor, binding)).collect()
+    }
+
+    /// The record that removes a stored binding.
+    pub fn removal(aor: &[u8], binding: &Binding) -> Record {
+        Binding::removal(&key(aor, binding))
+    }
+
+    fn take_where(&mut self, aor: &[u8], ends: impl FnMut(&mut Binding) -> bool) -> Vec<Binding> {
         let Some(bindings) = self.table.get_mut(aor) else { return Vec::new() };
-        let (mut records, mut seeds) = (Vec::new(), Vec::new());
-        bindings.retain(|binding| {
-            let gone = ends(binding);
-            if gone {
-                records.push(Binding::removal(&key(aor, binding)));
-                seeds.push(binding.gruu);
+        let gone: Vec<Binding> = bindings.extract_if(.., ends).collect();
+        self.bindings -= gone.len();
+        for binding in gone.iter().filter(|binding| !binding.instance.is_empty()) {
+            if !bindings.iter().any(|other| other.gruu == binding.gruu) {
+                self.seeds.remove(&binding.gruu);
             }
-            !gone
-        });
-        self.bindings -= records.len();
-        seeds.retain(|seed| !bindings.iter().any(|binding| binding.gruu == *seed));
+        }
         if bindings.is_empty() {
             self.table.remove(aor);
         }
-        for seed in seeds {
-            self.seeds.remove(&seed);
-        }
-        records
+        gone
     }
 
     /// When somebody must be looked at next, in milliseconds since 1970.
@@ -127,19 +137,18 @@ impl Location {
         self.expiry.first_key_value().map(|(at, _)| *at)
     }
 
-    /// Removes what has ended, and returns what to store and whom it concerns.
-    pub fn expire(&mut self, unix_ms: u64) -> (Vec<Record>, Vec<Arc<[u8]>>) {
-        let (mut records, mut concerned) = (Vec::new(), Vec::new());
+    /// Removes what has ended, and returns it by address of record.
+    pub fn expire(&mut self, unix_ms: u64) -> Vec<(Arc<[u8]>, Vec<Binding>)> {
+        let mut expired = Vec::new();
         while let Some(due) = self.expiry.first_entry().filter(|entry| *entry.key() <= unix_ms) {
             for aor in due.remove() {
-                let ended = self.remove_where(&aor, |binding| binding.expires <= unix_ms);
+                let ended = self.take_where(&aor, |binding| binding.expires <= unix_ms);
                 if !ended.is_empty() {
-                    records.extend(ended);
-                    concerned.push(aor);
+                    expired.push((aor, ended));
                 }
             }
         }
-        (records, concerned)
+        expired
     }
 
     fn put(&mut self, aor: &[u8], binding: Binding) {
@@ -191,12 +200,12 @@ mod tests {
         assert_eq!(records.len(), 2, "the old spelling is removed, the new one stored");
         assert_eq!(location.set(BOB, binding("sip:%62ob@192.0.2.1", 500, 30_000)).len(), 1, "overwritten");
         assert_eq!(contacts(&location), ["sip:bob@192.0.2.2", "sip:%62ob@192.0.2.1"]);
-        assert!(location.expire(10_000).0.is_empty(), "it was refreshed");
-        let (records, concerned) = location.expire(20_000);
-        assert_eq!((records.len(), &*concerned[0]), (1, BOB));
+        assert!(location.expire(10_000).is_empty(), "it was refreshed");
+        let expired = location.expire(20_000);
+        assert_eq!((expired.len(), &*expired[0].0, expired[0].1.len()), (1, BOB, 1));
         assert_eq!(location.count(), (1, 1));
         assert_eq!(location.next_expiry(), Some(30_000));
-        assert_eq!(location.expire(100_000).0.len(), 1);
+        assert_eq!(location.expire(100_000).len(), 1);
         assert_eq!((location.count(), location.next_expiry()), ((0, 0), None));
     }
 
@@ -234,7 +243,8 @@ mod tests {
                 stored.push((record.key, record.value.unwrap()));
             }
         }
-        let again = Location::restore(stored, 150);
+        let mut again = Location::restore(stored, 150);
+        assert_eq!(again.take_stale().len(), 1);
         assert_eq!(contacts(&again), ["sip:b@h2"]);
     }
 }

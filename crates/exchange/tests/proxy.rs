@@ -326,6 +326,45 @@ fn session_timers_are_added_and_supervised() {
     assert_eq!(records(&bench).last().unwrap()["ended_by"], "session timer");
 }
 
+/// Under load what begins something is put off, what is under way goes on.
+#[test]
+fn under_load_calls_in_progress_come_first() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    let press = |bench: &mut Bench, percent| {
+        bench.world.with::<Exchange, _>(bench.exchange, |exchange, _, _| {
+            causeway_node::Node::pressure(exchange, percent);
+        });
+    };
+    press(&mut bench, 40);
+    bench.respond(bob, &invite, 200, "b", &[("Contact", "<sip:bob@192.0.2.9>")]);
+    let bye = bench
+        .request(Method::Bye, "sip:bob@192.0.2.9", "alice")
+        .header("To", "<sip:bob@example.com>;tag=b")
+        .header("Route", text(invite.msg().header(HeaderId::RecordRoute)))
+        .finish();
+    bench.send(&bye);
+    bench.world.run_for(SECOND);
+    let bye = bench.asked(bob, Method::Bye).expect("a call may always end");
+    bench.respond(bob, &bye, 200, "b", &[]);
+    let request = bench.request(Method::Invite, BOB, "alice").header("To", "<sip:bob@example.com>");
+    let refused = bench.ask(request);
+    assert_eq!(refused.msg().status(), Some(503));
+    let wait = refused.msg().number(HeaderId::RetryAfter).unwrap();
+    assert!((5..15).contains(&wait));
+    press(&mut bench, 80);
+    let ignored = bench.request(Method::Invite, BOB, "alice").header("To", "<sip:bob@example.com>").finish();
+    bench.send(&ignored);
+    bench.world.run_for(SECOND);
+    assert_eq!(bench.statuses(bench.last_serial()), Vec::<u16>::new());
+    press(&mut bench, 0);
+    let request = bench.request(Method::Invite, BOB, "alice").header("To", "<sip:bob@example.com>");
+    assert_eq!(bench.ask(request).msg().status(), Some(407), "served again as soon as the queue is short");
+    assert_eq!(bench.world.status(bench.exchange)["shed"], 2);
+}
+
 #[test]
 fn a_challenge_costs_no_transaction() {
     let mut bench = Bench::new();

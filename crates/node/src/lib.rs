@@ -213,6 +213,13 @@ pub trait Node {
         Status::Null
     }
 
+    /// How full the system's queue of signalling datagrams was found, in percent, told before what was taken from it
+    /// whenever the figure changes. 0 is the normal state; who sees it grow sheds what is new, so that what is
+    /// under way does not get lost.
+    fn pressure(&mut self, percent: u8) {
+        let _ = percent;
+    }
+
     /// One of the node's tables in full, for a person who looks for something: `table` is a name that the node's
     /// documentation lists (`aors`, `calls` …), `filter` a part of the key, empty for all. The node bounds the
     /// answer; [`Status::Null`] means that there is no such table.

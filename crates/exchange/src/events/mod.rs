@@ -285,6 +285,11 @@ impl Events {
         }
     }
 
+    /// Whether anybody watches this address of record, so that changes of its registration are of interest.
+    pub fn is_watched(&self, aor: &[u8]) -> bool {
+        self.resources.get(aor).is_some_and(|resource| !resource.watchers.is_empty())
+    }
+
     /// When [`Events::timeout`] is due.
     pub fn deadline(&self) -> Option<Time> {
         self.timers.next()

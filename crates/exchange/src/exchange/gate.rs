@@ -4,6 +4,7 @@ use super::{Exchange, Waiting};
 use crate::auth::{Auth, Ticket};
 use crate::config::Foreign;
 use crate::identity::Sender;
+use crate::overload::{self, Load, Shed};
 use crate::route;
 use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
 use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly, stateless_tag};
@@ -116,6 +117,39 @@ impl Exchange {
         true
     }
 
+    /// Under load, a request that begins something is refused before it costs anything. Says whether it was.
+    pub(super) fn shed_at_the_door(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Hop,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> bool {
+        let (msg, load) = (message.msg(), self.load());
+        if load.shed(false) == Shed::No || !overload::begins(msg) {
+            return false;
+        }
+        let shed = load.shed(self.gatekeeper.is_given(msg));
+        if shed == Shed::No || self.core.knows(msg) {
+            return false;
+        }
+        self.counters.shed += 1;
+        if shed == Shed::Refuse {
+            // Not all at the same moment again.
+            let seconds = 5 + ctx.rng.next_u32() % 10;
+            let answer = |msg: Msg<'_>| {
+                let response = response_to(msg, 503, None, Some(&stateless_tag(msg)));
+                response.header("Retry-After", seconds.to_string()).finish()
+            };
+            respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
+        }
+        true
+    }
+
+    fn load(&self) -> Load {
+        Load { pressure: self.pressure, transactions: self.core.len() }
+    }
+
     /// Whether this request would be challenged, everything else being right.
     fn wants_credentials(&self, msg: Msg<'_>, from: Hop) -> bool {
         let options_to_us = || {
@@ -186,6 +220,9 @@ impl Exchange {
                     out.notice(Level::Debug, why);
                 }
                 self.located(ctx, *unlocated, records, ttl, out);
+            }
+            (Some(Waiting::Own(unsent)), Answer::Records { records, ttl, .. }) => {
+                self.own_answered(ctx, *unsent, records, ttl, out);
             }
             _ => {}
         }

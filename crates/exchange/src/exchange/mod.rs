@@ -5,13 +5,16 @@ mod gate;
 mod registering;
 mod report;
 mod routing;
+mod serving;
 
 use crate::auth::{Gatekeeper, Ticket};
 use crate::calls::Calls;
 use crate::config::{Config, Mode, Network};
+use crate::events::{Action, Config as EventConfig, Events};
 use crate::identity::{Sender, TrustDomain};
 use crate::keys::Keys;
 use crate::location::Location;
+use crate::messages::{Config as MessageConfig, Messages};
 use crate::resolver::Resolver;
 use crate::route;
 use crate::throttle::Throttle;
@@ -19,11 +22,12 @@ use causeway_node::{Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, S
 use causeway_sip::hub::Hub;
 use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
-use causeway_sip::transaction::{Hop, ServerId};
+use causeway_sip::transaction::{ClientId, Hop, ServerId};
 use causeway_sip::{Edit, Message, Method, Uri};
 use forking::{Plan, Unlocated};
 use registering::Promise;
 use report::Counters;
+use serving::Unsent;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
@@ -35,6 +39,8 @@ enum Waiting {
     Subscriber(ServerId),
     /// The next hop of a target of this request.
     Place(Box<Unlocated>),
+    /// The next hop of a request of our own.
+    Own(Box<Unsent>),
 }
 
 fn hub(config: &Config) -> Hub {
@@ -50,7 +56,7 @@ fn hub(config: &Config) -> Hub {
 
 /// Registrar, location service and proxy of one domain.
 ///
-/// Its tables ([`Node::table`]) are `aors`, `calls` and `transports`.
+/// Its tables ([`Node::table`]) are `aors`, `calls`, `transports`, `subscriptions` and `publications`.
 pub struct Exchange {
     config: Config,
     trust: TrustDomain,
@@ -73,10 +79,21 @@ pub struct Exchange {
     waiting: HashMap<u64, Waiting>,
     questions: u64,
     promises: VecDeque<Promise>,
+    events: Events,
+    messages: Messages,
+    actions: Vec<Action>,
+    /// The last record of event server and message store that is not on disk yet.
+    unwritten: Option<u64>,
+    /// Requests of our own, and whose they are.
+    own: HashMap<ClientId, u64>,
     expiry: Option<Time>,
     edit: Edit,
     counters: Counters,
     draining: bool,
+    /// How full the receive queue was found, in percent.
+    pressure: u8,
+    /// The time of the last input, for tables.
+    unix_ms: u64,
 }
 
 impl Exchange {
@@ -108,14 +125,35 @@ impl Exchange {
             waiting: HashMap::new(),
             questions: 0,
             promises: VecDeque::new(),
+            events: Events::new(EventConfig::new(&*config.domain)),
+            messages: Messages::new(MessageConfig::default()),
+            actions: Vec::new(),
+            unwritten: None,
+            own: HashMap::new(),
             expiry: None,
             edit: Edit::new(),
             counters: Counters::default(),
             draining: false,
+            pressure: 0,
+            unix_ms: 0,
             config,
         };
         exchange.read_policy();
         exchange
+    }
+
+    /// The spaces whose records [`Exchange::restore`] takes, beside bindings and keys.
+    pub fn spaces() -> impl Iterator<Item = &'static str> {
+        Events::SPACES.into_iter().chain(Messages::SPACES)
+    }
+
+    /// Takes up subscriptions, publications and kept messages where they were left: (space, key, value) each.
+    pub fn restore(mut self, stored: Vec<(&'static str, Vec<u8>, Vec<u8>)>, unix_ms: u64) -> Self {
+        let (messages, events) =
+            stored.into_iter().partition::<Vec<_>, _>(|(space, ..)| Messages::SPACES.contains(space));
+        self.events = Events::restore(EventConfig::new(&*self.config.domain), events, unix_ms);
+        self.messages = Messages::restore(MessageConfig::default(), messages, unix_ms);
+        self
     }
 
     /// The bindings now.
@@ -147,7 +185,7 @@ impl Exchange {
                     self.plans.remove(&id);
                     self.calls.ended(id);
                 }
-                Event::Own { .. } => {}
+                Event::Own { client, outcome } => self.own_outcome(ctx, client, outcome, out),
             }
         }
     }
@@ -210,6 +248,9 @@ impl Exchange {
         if msg.method() == Method::Register {
             return self.register(ctx, id, message, out);
         }
+        if self.serve(ctx, id, message, &sender, out) {
+            return;
+        }
         if self.config.mode == Mode::Call {
             match (msg.method(), msg.to_tag()) {
                 (Method::Invite, None) if !self.calls.has_room() => {
@@ -247,6 +288,7 @@ impl Exchange {
             self.stop_ringing(ctx.now, id, out);
         }
         self.calls.timeout(ctx, out);
+        self.serve_timeouts(ctx, out);
         if self.expiry.is_some_and(|at| at <= ctx.now) {
             self.expire(ctx, out);
         }
@@ -263,9 +305,13 @@ impl Exchange {
 
 impl Node for Exchange {
     fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
+        self.unix_ms = ctx.unix_ms;
         let mut arrived = std::mem::take(&mut self.arrived);
         let taken = self.hub.input(ctx, &input, out, &mut arrived);
         for (from, message) in arrived.drain(..) {
+            if self.shed_at_the_door(ctx, from, &message, out) {
+                continue;
+            }
             if self.challenge_at_the_door(ctx, from, &message, out) {
                 continue;
             }
@@ -277,10 +323,14 @@ impl Node for Exchange {
                 self.store_keys(out);
                 self.hub.start(out);
                 self.plan_expiry(ctx);
+                for record in self.location.take_stale() {
+                    out.persist(record);
+                }
+                self.resume(ctx, out);
             }
             Input::Closed { flow, .. } if taken => self.core.closed(ctx.now, flow, &mut self.hub.sink(out)),
             Input::Answer { question, answer } => self.answer(ctx, question, answer, out),
-            Input::Persisted { seq } => self.persisted(ctx.now, seq, out),
+            Input::Persisted { seq } => self.persisted(ctx, seq, out),
             Input::Failed { .. } => self.promises.clear(),
             Input::Timeout => self.timeout(ctx, out),
             Input::Drain => self.draining = true,
@@ -290,9 +340,10 @@ impl Node for Exchange {
     }
 
     fn deadline(&self) -> Option<Time> {
+        let served = [self.events.deadline(), self.messages.deadline()];
         let own = [self.expiry, self.ringing.next(), self.calls.deadline()];
         let below = [self.core.deadline(), self.hub.deadline()];
-        own.into_iter().chain(below).flatten().min()
+        own.into_iter().chain(served).chain(below).flatten().min()
     }
 
     fn fill(&mut self, _ctx: &mut Ctx<'_>, flow: Flow, room: usize, buf: &mut Vec<u8>) {
@@ -301,6 +352,10 @@ impl Node for Exchange {
 
     fn status(&self, _now: Time) -> Status {
         self.report()
+    }
+
+    fn pressure(&mut self, percent: u8) {
+        self.pressure = percent;
     }
 
     fn table(&self, _now: Time, table: &str, filter: &str) -> Status {

@@ -14,6 +14,7 @@ use causeway_sip::transaction::{ServerId, Transport};
 use causeway_sip::{Edit, HeaderId, Message, Method, NameAddr, Uri};
 use causeway_store::record::Binding;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 /// What Max-Breadth is taken to be where a request has none (RFC 5393 §5.3.3).
 pub(super) const BREADTH: u32 = 60;
@@ -100,7 +101,9 @@ impl Exchange {
 
     /// Nobody is there to take a request for a known user.
     pub(super) fn absent(&mut self, ctx: &mut Ctx<'_>, id: ServerId, out: &mut Outbox) {
-        self.reply(ctx, id, 480, out);
+        if !self.keep_message(ctx, id, out) {
+            self.reply(ctx, id, 480, out);
+        }
     }
 
     /// Writes what changes in a request: the exchange's own routes go, its Record-Route comes, the Request-URI
@@ -201,23 +204,29 @@ fn groups(bindings: &[&Binding], all_at_once: bool) -> VecDeque<Group> {
 /// How a contact is reached: by its Path; else on the flow that it registered on, where that is a connection, an
 /// outbound flow, or the only way through a NAT; else as its URI says.
 fn way_to(binding: &Binding) -> Copy {
+    let first = binding.path.first().and_then(|path| NameAddr::parse(path.as_bytes()));
+    let next = match (first, flow_of(binding)) {
+        (Some(path), _) => Next::Uri(path.uri.to_vec()),
+        (None, Some((peer, transport))) => {
+            let instead = (binding.reg_id == 0).then(|| binding.contact.clone().into_bytes());
+            Next::Flow { peer, transport, instead }
+        }
+        (None, None) => Next::Uri(binding.contact.clone().into_bytes()),
+    };
+    let uri = Some(binding.contact.clone().into_bytes());
+    Copy { uri, routes: binding.path.clone(), next, to_user: true }
+}
+
+/// The flow on which a contact without a Path registered, if it is to be reached by that.
+pub(super) fn flow_of(binding: &Binding) -> Option<(SocketAddr, Transport)> {
     let transport = match binding.transport.as_str() {
         "tcp" => Transport::Tcp,
         "tls" => Transport::Tls,
         _ => Transport::Udp,
     };
-    let first = binding.path.first().and_then(|path| NameAddr::parse(path.as_bytes()));
     let by_flow = binding.reg_id != 0 || binding.behind_nat || transport != Transport::Udp;
-    let next = match (first, binding.received.parse()) {
-        (Some(path), _) => Next::Uri(path.uri.to_vec()),
-        (None, Ok(peer)) if by_flow => {
-            let instead = (binding.reg_id == 0).then(|| binding.contact.clone().into_bytes());
-            Next::Flow { peer, transport, instead }
-        }
-        (None, _) => Next::Uri(binding.contact.clone().into_bytes()),
-    };
-    let uri = Some(binding.contact.clone().into_bytes());
-    Copy { uri, routes: binding.path.clone(), next, to_user: true }
+    let peer = binding.received.parse().ok().filter(|_| by_flow && binding.path.is_empty())?;
+    Some((peer, transport))
 }
 
 /// A contact as a 302 shows it.

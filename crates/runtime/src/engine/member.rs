@@ -45,6 +45,8 @@ pub(crate) struct Member {
     pub authority: Option<Box<dyn Authority>>,
     pub server: Option<crate::tls::Server>,
     pub client: Option<crate::tls::Client>,
+    /// The last figure told by [`Node::pressure`].
+    pub pressure: u8,
     pub lines: Vec<(&'static str, LineLog)>,
     next_accepted: u32,
 }
@@ -61,6 +63,7 @@ impl Member {
             authority: setup.authority,
             server: setup.server,
             client: setup.client,
+            pressure: 0,
             lines: setup.lines,
             next_accepted: Flow::ACCEPTED,
         })

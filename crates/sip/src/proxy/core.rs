@@ -3,7 +3,7 @@
 use super::context::{Branch as Copy, BranchState, Context};
 use super::wire::{declare_length, refusal, write_forwarded, write_via};
 use crate::transaction::{self as tx, Branch, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing};
-use crate::{Edit, HeaderId, Message, Method, response_to};
+use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
 use causeway_node::{Ctx, Flow, NumberMap, Time, Timers};
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -162,6 +162,11 @@ impl Core {
     /// Whether the caller has cancelled or a final response has gone.
     pub fn is_over(&self, id: ServerId) -> bool {
         self.contexts.get(&id).is_none_or(|context| context.answered || context.cancelled)
+    }
+
+    /// Whether a request belongs to a transaction that exists: it is a repetition, an ACK, or a CANCEL of one.
+    pub fn knows(&mut self, request: Msg<'_>) -> bool {
+        self.layer.knows(request)
     }
 
     /// The next thing for the element.

@@ -186,6 +186,13 @@ impl Layer {
         self.timers.next()
     }
 
+    /// Whether a request belongs to a server transaction that exists.
+    pub fn knows(&mut self, request: Msg<'_>) -> bool {
+        let method = request.method();
+        let of = if matches!(method, Method::Ack | Method::Cancel) { Method::Invite } else { method };
+        self.server_key(&request, of).is_some()
+    }
+
     /// Takes a message that has passed validation.
     pub fn receive(&mut self, now: Time, from: Hop, message: Message, sink: &mut impl Sink) {
         if message.msg().is_request() {

@@ -119,7 +119,11 @@ impl Agent {
                     let (core, mut wire) = self.half.split(out);
                     core.conclude(ctx.now, id, &mut wire);
                 }
-                Event::Cancelled { .. } => {}
+                // Neither alternatives nor requests of their own: the halves only pass on.
+                Event::Cancelled { .. }
+                | Event::Refused { .. }
+                | Event::Unreachable { .. }
+                | Event::Own { .. } => {}
             }
         }
     }
