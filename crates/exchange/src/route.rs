@@ -47,8 +47,7 @@ pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
         }
         own += 1;
         let proof = uri.params.value(b"cw");
-        proved |= proof
-            .is_some_and(|proof| proof == keys.mac("route", msg.call_id().unwrap_or_default()).as_bytes());
+        proved |= proof.is_some_and(|proof| keys.proves(proof, "route", msg.call_id().unwrap_or_default()));
     }
     (own, proved)
 }

@@ -8,6 +8,7 @@
 //! Bounds: at most [`Layer::LIMIT`] transactions on either side. A request beyond it is not answered (its
 //! sender repeats it, which is the congestion control that UDP has), and counted.
 
+mod branch;
 mod layer;
 mod machine;
 mod response_path;
@@ -16,7 +17,8 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
-pub use layer::{Branch, ClientId, Event, Failure, Layer, ServerId};
+pub use branch::Branch;
+pub use layer::{ClientId, Event, Failure, Layer, ServerId};
 pub use machine::{Client, Server, Step, Timer};
 pub use timing::Timing;
 
