@@ -1,6 +1,6 @@
 //! Who may send what: credentials, trust, and whose name a request may bear.
 
-use super::{Exchange, Waiting};
+use super::{Exchange, Waiting, log};
 use crate::auth::{Auth, Ticket};
 use crate::config::Foreign;
 use crate::identity::Sender;
@@ -110,6 +110,7 @@ impl Exchange {
         self.counters.challenged += 1;
         let (status, name) = challenge_kind(msg);
         self.counters.answered_here(status);
+        log::outcome(out, msg, format_args!("challenged={status} from={}", from.peer));
         let values = self.gatekeeper.challenges(ctx, &self.keys, false);
         let answer = |msg: Msg<'_>| {
             let response = response_to(msg, status, None, Some(&stateless_tag(msg)));

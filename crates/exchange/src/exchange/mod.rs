@@ -2,6 +2,7 @@
 
 mod forking;
 mod gate;
+mod log;
 mod registering;
 mod report;
 mod routing;
@@ -204,6 +205,9 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         self.counters.answered_here(status);
+        if let Some(request) = self.core.request(id) {
+            log::outcome(out, request.msg(), format_args!("answered={status}"));
+        }
         self.core.reply(ctx, id, status, None, headers, &mut self.hub.sink(out));
         self.calls.rejected(ctx.unix_ms, id, status, out);
     }
@@ -211,6 +215,7 @@ impl Exchange {
     fn request(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
         self.counters.request(msg.method());
+        log::request(out, msg, &from);
         if self.draining && route::begins_dialog(msg) {
             return self.reply_with(ctx, id, 503, &[("Retry-After", b"10")], out);
         }
