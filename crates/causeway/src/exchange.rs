@@ -2,7 +2,7 @@
 
 use crate::cli::{Digest, Durability, Exchanging, TlsClients};
 use crate::exit::Failure;
-use crate::glue::{Disk, Hss, random, subscribers, unix_ms};
+use crate::glue::{Disk, authority, random, unix_ms};
 use crate::reload::Reload;
 use crate::roles;
 use crate::settings::required;
@@ -72,8 +72,13 @@ impl Plan {
             Durability::Off => Store::open_unsynced(data, "exchange.db")?,
         };
         let keys = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
-        let location = Location::restore(store.load(Binding::SPACE)?, unix_ms());
-        let hss = Hss::new(subscribers(data)?);
+        let mut fault = None;
+        let rows = store.rows(Binding::SPACE).map_while(|row| row.map_err(|error| fault = Some(error)).ok());
+        let location = Location::restore(rows, unix_ms());
+        if let Some(error) = fault {
+            return Err(error.into());
+        }
+        let hss = authority(data)?;
         let mut stored = Vec::new();
         for space in Exchange::spaces() {
             stored.extend(store.load(space)?.into_iter().map(|(key, value)| (space, key, value)));
