@@ -18,11 +18,20 @@ impl Persister for Disk {
 }
 
 /// The subscriber database as the exchange asks it.
-pub struct Hss(pub Subscribers);
+pub struct Hss {
+    known: Subscribers,
+}
+
+impl Hss {
+    /// With these subscribers.
+    pub fn new(known: Subscribers) -> Self {
+        Self { known }
+    }
+}
 
 impl Authority for Hss {
     fn check(&mut self, credential: &Credential) -> Credentials {
-        self.0.check(credential)
+        self.known.check(credential)
     }
 }
 

@@ -4,7 +4,7 @@
 //! leg leaves one JSON line `"event":"ended"` in the journal [`Calls::JOURNAL`], and one `"answered"` before it if
 //! it was answered, so that a call is known even if this process does not live to see its end.
 
-use causeway_node::{Ctx, Outbox, Time, Timers};
+use causeway_node::{Ctx, NumberMap, Outbox, Time, Timers};
 use causeway_sip::transaction::ServerId;
 use causeway_sip::{HeaderId, Method, Msg};
 use serde_json::{Value, json};
@@ -72,9 +72,9 @@ impl By {
 /// All calls under way, each named by the transaction of its INVITE.
 #[derive(Default)]
 pub struct Calls {
-    table: HashMap<ServerId, Call>,
+    table: NumberMap<ServerId, Call>,
     by_tags: HashMap<Key, ServerId>,
-    refreshes: HashMap<ServerId, (ServerId, usize)>,
+    refreshes: NumberMap<ServerId, (ServerId, usize)>,
     sessions: Timers<(ServerId, usize)>,
     /// Calls begun, answered, and ended after having been answered.
     pub begun: u64,

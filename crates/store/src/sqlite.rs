@@ -45,10 +45,23 @@ impl Store {
     /// # Errors
     /// If the file cannot be opened, or is newer than this program.
     pub fn open(dir: &Path, name: &str) -> Result<Self, Error> {
+        Self::open_with(dir, name, "FULL")
+    }
+
+    /// The same without syncing at each commit: what was committed survives the death of the process, but a power
+    /// cut may take the last commits with it, whole ones and in order. The file is never damaged.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, or is newer than this program.
+    pub fn open_unsynced(dir: &Path, name: &str) -> Result<Self, Error> {
+        Self::open_with(dir, name, "NORMAL")
+    }
+
+    fn open_with(dir: &Path, name: &str, synchronous: &str) -> Result<Self, Error> {
         let path = dir.join(name);
         let db = Connection::open(&path).map_err(|source| Error::Database { path: path.clone(), source })?;
         restrict(&path);
-        Self::prepare(db, path)
+        Self::prepare(db, path, synchronous)
     }
 
     /// A store that is gone with the process.
@@ -59,13 +72,14 @@ impl Store {
         let path = PathBuf::from(":memory:");
         let db =
             Connection::open_in_memory().map_err(|source| Error::Database { path: path.clone(), source })?;
-        Self::prepare(db, path)
+        Self::prepare(db, path, "OFF")
     }
 
-    fn prepare(mut db: Connection, path: PathBuf) -> Result<Self, Error> {
+    fn prepare(mut db: Connection, path: PathBuf, synchronous: &str) -> Result<Self, Error> {
         let ready = db
             .busy_timeout(Duration::from_secs(10))
-            .and_then(|()| db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"))
+            .and_then(|()| db.execute_batch("PRAGMA journal_mode = WAL"))
+            .and_then(|()| db.pragma_update(None, "synchronous", synchronous))
             .and_then(|()| migrate(&mut db));
         match ready {
             Ok(Ok(())) => Ok(Self { db, path }),
