@@ -377,7 +377,7 @@ fn a_challenge_costs_no_transaction() {
 }
 
 #[test]
-fn guessing_is_stopped_and_the_others_behind_the_address_go_on() {
+fn guessing_is_slowed_down_and_the_others_behind_the_address_go_on() {
     let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
     let mut statuses = Vec::new();
     for _ in 0..12 {
@@ -393,7 +393,7 @@ fn guessing_is_stopped_and_the_others_behind_the_address_go_on() {
         statuses.push(bench.ask(request).msg().status().unwrap());
     }
     assert_eq!(statuses[..8], [401; 8]);
-    assert_eq!(statuses[8..], [403; 4]);
+    assert_eq!(statuses[8..], [503; 4]);
     assert_eq!(
         bench.register_as("bob", "bob", &[]).msg().status(),
         Some(200),
