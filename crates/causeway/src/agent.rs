@@ -4,6 +4,7 @@ use crate::account::Account;
 use crate::cli::{Agent, Sourced};
 use crate::dirs;
 use crate::exit::{Failure, Outcome};
+use crate::reload::Reload;
 use crate::roles;
 use crate::service::Service;
 use crate::settings::{required, resolve};
@@ -31,7 +32,7 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     let mut config = AgentConfig::new(host, port, listen);
     config.instance = Some(roles::instance(&data)?);
     let workers = vec![Worker::new("agent").node(roles::agent("agent", config, pin)?)];
-    let service = Service { workers, data: &data, ready_fd, certificate: None };
+    let service = Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: None };
     service
         .run(|| tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {contact}"))
 }

@@ -1,12 +1,12 @@
 //! Where roles meet: stores behind persisters, subscribers behind the authority.
 
 use crate::exit::Failure;
-use causeway_node::{Credential, Credentials, Record};
+use causeway_node::{Credential, Credentials, Lookup, Record};
 use causeway_runtime::{Authority, Persister};
 use causeway_store::Store;
 use causeway_subscribers::Subscribers;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A node's records in a store.
 pub struct Disk(pub Store);
@@ -18,21 +18,68 @@ impl Persister for Disk {
 }
 
 /// The subscriber database as the exchange asks it.
-pub struct Hss(pub Subscribers);
+pub struct Hss {
+    known: Subscribers,
+    looked: Instant,
+}
 
-impl Authority for Hss {
-    fn check(&mut self, credential: &Credential) -> Credentials {
-        self.0.check(credential)
+/// How often the database is asked whether somebody else has written to it.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Hss {
+    fn new(known: Subscribers) -> Self {
+        Self { known, looked: Instant::now() }
+    }
+
+    /// Whether the database could be asked, where it was time to.
+    fn look(&mut self) -> bool {
+        let now = Instant::now();
+        if now.duration_since(self.looked) < LOOK {
+            return true;
+        }
+        self.looked = now;
+        match self.known.refresh() {
+            Ok(()) => true,
+            Err(error) => {
+                // The next message asks again.
+                self.looked = now.checked_sub(LOOK).unwrap_or(now);
+                tracing::error!("{error}");
+                false
+            }
+        }
     }
 }
 
-/// The subscriber database in a folder.
+impl Authority for Hss {
+    fn check(&mut self, credential: &Credential) -> Credentials {
+        if self.look() { self.known.check(credential) } else { Credentials::Unavailable }
+    }
+
+    fn knows(&mut self, aor: &[u8]) -> Lookup {
+        if self.look() { self.known.knows(aor) } else { Lookup::Unavailable }
+    }
+}
+
+/// The subscriber database in a folder, to be changed.
 ///
 /// # Errors
 /// If it cannot be opened.
 pub fn subscribers(data: &Path) -> Result<Subscribers, Failure> {
     let store = Store::open(data, "subscribers.db")?;
-    Subscribers::open(store).map_err(|error| Failure::unreachable(error.to_string()))
+    Subscribers::manage(store).map_err(|error| Failure::unreachable(error.to_string()))
+}
+
+/// The subscriber database in a folder, all of it in memory, to be asked.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn authority(data: &Path) -> Result<Hss, Failure> {
+    let store = Store::open(data, "subscribers.db")?;
+    let known = Subscribers::open(store).map_err(|error| Failure::unreachable(error.to_string()))?;
+    if known.ignored() > 0 {
+        tracing::warn!("{} subscribers make no sense and are left out", known.ignored());
+    }
+    Ok(Hss::new(known))
 }
 
 /// Milliseconds since 1970.

@@ -6,10 +6,12 @@ mod agent;
 mod cli;
 mod demo;
 mod dirs;
+mod exchange;
 mod exit;
 mod glue;
 mod logging;
 mod operator;
+mod reload;
 mod roles;
 mod service;
 mod settings;
@@ -25,7 +27,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let default = match &cli.command {
-        Command::Up(_) | Command::Contact(_) | Command::Agent(_) => "info",
+        Command::Up(_) | Command::Exchange(_) | Command::Contact(_) | Command::Agent(_) => "info",
         _ => "warn",
     };
     logging::start(cli.log.as_deref(), default);
@@ -42,6 +44,7 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Demo(options) => demo::run(&options),
         Command::Up(options) => operator::up(options),
+        Command::Exchange(options) => operator::exchange(options),
         Command::Contact(options) => operator::contact(options),
         Command::Agent(options) => agent::run(options),
         Command::Subscriber(options) => subscriber::run(options.action),

@@ -1,14 +1,14 @@
-//! `causeway up` and `causeway contact`: the operator's side.
+//! `causeway up`, `causeway exchange` and `causeway contact`: the operator's side.
 
-use crate::cli::{Contact, Digest, Sourced, Up};
+use crate::cli::{Contact, Exchange, Sourced, Up};
 use crate::dirs;
+use crate::exchange::Plan;
 use crate::exit::{Failure, Outcome};
+use crate::reload::{Reload, Settings};
 use crate::roles;
 use crate::service::Service;
 use crate::settings::{required, resolve};
-use causeway_exchange::Config as ExchangeConfig;
 use causeway_sip::Uri;
-use causeway_sip::digest::Algorithm;
 use causeway_sip::transaction::Transport;
 use causeway_split_proxy::{Cidr, ContactConfig, Mode};
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ const CONTACT_OFFSET: u16 = 10;
 
 /// Runs `causeway up`.
 pub fn up(sourced: Sourced<Up>) -> Outcome {
-    let (check, ready_fd) = (sourced.check_config, sourced.ready_fd);
+    let (check, ready_fd, file) = (sourced.check_config, sourced.ready_fd, sourced.config.clone());
     let options = resolve(sourced)?;
-    let domain = required(options.domain, "domain")?;
-    let sip = roles::concrete(required(options.sip, "sip")?, "sip")?;
+    let exchange = Plan::new(&options.exchange)?;
+    let (domain, sip) = (exchange.config.domain.clone(), exchange.config.sip);
     let tunnel = required(options.tunnel, "tunnel")?;
     let beside = SocketAddr::new(sip.ip(), sip.port().wrapping_add(CONTACT_OFFSET));
     let mut config = ContactConfig::new(tunnel, beside, sip);
@@ -30,17 +30,14 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     if check {
         return Ok(());
     }
+    let options = options.exchange;
     let data = dirs::data(options.data, "up")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
-    let mut exchange = ExchangeConfig::new(&*domain, sip);
-    exchange.algorithms = match options.digest.unwrap_or(Digest::Md5) {
-        Digest::Md5 => vec![Algorithm::MD5],
-        Digest::Sha256 => vec![Algorithm::SHA256],
-        Digest::Both => vec![Algorithm::SHA256, Algorithm::MD5],
-    };
-    let workers = vec![roles::exchange(exchange, &data)?, roles::contact(config, server.clone(), &data)?];
-    let service = Service { workers, data: &data, ready_fd, certificate: Some(server) };
+    let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
+    reload.servers.push(server.clone());
+    let workers = vec![exchange.worker(&data, &mut reload)?, roles::contact(config, server, &data)?];
+    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
     service.run(|| {
         println!("pin: {pin}");
         tracing::info!(
@@ -48,6 +45,22 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
             data.display()
         );
     })
+}
+
+/// Runs `causeway exchange`.
+pub fn exchange(sourced: Sourced<Exchange>) -> Outcome {
+    let (check, ready_fd, file) = (sourced.check_config, sourced.ready_fd, sourced.config.clone());
+    let options = resolve(sourced)?.exchange;
+    let exchange = Plan::new(&options)?;
+    if check {
+        return Ok(());
+    }
+    let (domain, sip) = (exchange.config.domain.clone(), exchange.config.sip);
+    let data = dirs::data(options.data, "exchange")?;
+    let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
+    let workers = vec![exchange.worker(&data, &mut reload)?];
+    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
+    service.run(|| tracing::info!("{domain} is served at {sip}, state lies in {}", data.display()))
 }
 
 /// Runs `causeway contact`.
@@ -69,7 +82,8 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
     let workers = vec![roles::contact(config, server.clone(), &data)?];
-    let service = Service { workers, data: &data, ready_fd, certificate: Some(server) };
+    let reload = Reload { servers: vec![server], ..Reload::default() };
+    let service = Service { workers, data: &data, ready_fd, reload, metrics: None };
     service.run(|| {
         println!("pin: {pin}");
         tracing::info!(

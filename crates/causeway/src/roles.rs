@@ -1,34 +1,15 @@
 //! Roles as they are deployed: a node, its store, its certificates, on a worker of its own.
 
 use crate::exit::Failure;
-use crate::glue::{Disk, Hss, random, subscribers, unix_ms};
-use causeway_exchange::{Config as ExchangeConfig, Exchange, Keys, Location};
+use crate::glue::{Disk, random};
 use causeway_node::Record;
 use causeway_runtime::tls::{Client, Pin, Server, Trust};
 use causeway_runtime::{Setup, Worker};
 use causeway_split_proxy::{Agent, AgentConfig, CONTACT_SPACE, ContactConfig, ContactPoint, MediaConfig};
 use causeway_store::Store;
-use causeway_store::record::{Binding, Kind};
 use causeway_tunnel::Instance;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-
-/// An exchange with its stored bindings, asking the subscriber database beside them.
-///
-/// # Errors
-/// If a database cannot be opened.
-pub fn exchange(config: ExchangeConfig, data: &Path) -> Result<Worker, Failure> {
-    let store = Store::open(data, "exchange.db")?;
-    let keys = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
-    let location = Location::restore(store.load(Binding::SPACE)?, unix_ms());
-    let mut stored = Vec::new();
-    for space in Exchange::spaces() {
-        stored.extend(store.load(space)?.into_iter().map(|(key, value)| (space, key, value)));
-    }
-    let hss = Hss(subscribers(data)?);
-    let node = Exchange::new(config, keys, random(), location).restore(stored, unix_ms());
-    Ok(Worker::new("exchange").node(Setup::new("exchange", node).persister(Disk(store)).authority(hss)))
-}
 
 /// A contact point with its stored tokens.
 ///

@@ -1,15 +1,17 @@
 //! Running roles until they are told to stop: readiness, signals, control socket.
 
 use crate::exit::{Failure, Kind, Outcome};
+use crate::reload::Reload;
 use causeway_runtime::control::Server as Control;
-use causeway_runtime::tls::Server as Certificate;
-use causeway_runtime::{Handle, Worker};
+use causeway_runtime::{Handle, Worker, metrics};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use std::time::Duration;
 const OPENING: Duration = Duration::from_secs(10);
 /// How long calls may take to end after SIGTERM.
 const DRAINING: Duration = Duration::from_secs(30);
+/// How long the last lines of a journal may take.
+const FLUSHING: Duration = Duration::from_secs(10);
 
 /// What wakes the main thread.
 enum News {
@@ -33,8 +37,10 @@ pub struct Service<'a> {
     pub data: &'a Path,
     /// Where readiness is written.
     pub ready_fd: Option<i32>,
-    /// A certificate to be read again at SIGHUP.
-    pub certificate: Option<Certificate>,
+    /// What is read again at SIGHUP.
+    pub reload: Reload,
+    /// Where figures are served.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Service<'_> {
@@ -45,13 +51,25 @@ impl Service<'_> {
     pub fn run(self, ready: impl FnOnce()) -> Outcome {
         let (sender, news) = channel();
         let handles = start(self.workers, &sender)?;
-        let control = Control::start(self.data, handles.clone())
+        let reload = Arc::new(self.reload);
+        let again = {
+            let (reload, handles) = (Arc::clone(&reload), handles.clone());
+            move || reload.run(&handles)
+        };
+        let control = Control::start_with(self.data, handles.clone(), again)
             .map_err(|error| Failure::unreachable(error.to_string()))?;
+        let metrics = self.metrics.map(|address| {
+            metrics::Server::start(address, handles.clone())
+                .map_err(|error| Failure::unreachable(format!("--metrics {address}: {error}")))
+        });
+        let metrics = metrics.transpose()?;
         ready();
-        announce(self.ready_fd)?;
+        // Whoever hears that we are ready may send a signal at once.
         watch_signals(sender)?;
-        let outcome = serve(&handles, &news, self.certificate.as_ref());
-        drop(control);
+        announce(self.ready_fd)?;
+        let outcome = serve(&handles, &news, &reload);
+        drop((control, metrics));
+        reload.journals.iter().for_each(|journal| journal.flush(FLUSHING));
         outcome
     }
 }
@@ -89,23 +107,18 @@ fn watch_signals(news: Sender<News>) -> Outcome {
     Ok(())
 }
 
-fn serve(handles: &[Handle], news: &Receiver<News>, certificate: Option<&Certificate>) -> Outcome {
+fn serve(handles: &[Handle], news: &Receiver<News>, reload: &Reload) -> Outcome {
     loop {
         match news.recv() {
-            Ok(News::Signal(SIGHUP)) => reload(certificate),
+            Ok(News::Signal(SIGHUP)) => match reload.run(handles) {
+                Ok(()) => tracing::info!("certificates, journals and policy have been read again"),
+                Err(why) => tracing::error!("what cannot be read stays as it was: {why}"),
+            },
             Ok(News::Signal(signal)) => return drain(handles, news, signal),
             Ok(News::Ended(Err(why))) => return Err(Failure::unreachable(why)),
             // Told to drain over the control socket.
             Ok(News::Ended(Ok(()))) | Err(_) => return Ok(()),
         }
-    }
-}
-
-fn reload(certificate: Option<&Certificate>) {
-    match certificate.map(Certificate::reload) {
-        Some(Ok(())) => tracing::info!("the certificate has been read again"),
-        Some(Err(error)) => tracing::error!("the old certificate stays in use: {error}"),
-        None => tracing::info!("SIGHUP: there is nothing to read again"),
     }
 }
 

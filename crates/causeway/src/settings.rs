@@ -1,6 +1,6 @@
 //! Options from the command line over options from a file.
 
-use crate::cli::{Agent, Contact, Sourced, Up};
+use crate::cli::{Agent, Contact, Exchange, Exchanging, Sourced, Up};
 use crate::exit::Failure;
 use clap::Args;
 use serde::de::DeserializeOwned;
@@ -8,6 +8,9 @@ use std::path::Path;
 
 /// Options that can be laid over those of a file.
 pub trait Layered: Args + DeserializeOwned {
+    /// Tables that the file may hold beside the options of the command line.
+    const TABLES: &[&str] = &[];
+
     /// What is given here wins over `below`.
     fn over(self, below: Self) -> Self;
 }
@@ -23,10 +26,32 @@ pub fn resolve<T: Layered>(sourced: Sourced<T>) -> Result<T, Failure> {
     }
 }
 
-fn read<T: DeserializeOwned>(file: &Path) -> Result<T, Failure> {
+/// What a settings file holds, whatever it is.
+///
+/// # Errors
+/// If it cannot be read or is no TOML.
+pub fn table(file: &Path) -> Result<toml::Table, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
     toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+}
+
+/// The table that can be changed while a role runs.
+pub const POLICY: &str = "policy";
+
+fn read<T: Layered>(file: &Path) -> Result<T, Failure> {
+    from_table(table(file)?).map_err(|why| Failure::usage(format!("{}: {why}", file.display())))
+}
+
+fn from_table<T: Layered>(table: toml::Table) -> Result<T, String> {
+    let command = T::augment_args(clap::Command::new(""));
+    let names: Vec<String> =
+        command.get_arguments().map(|option| option.get_id().as_str().replace('_', "-")).collect();
+    let known = |name: &String| names.contains(name) || T::TABLES.contains(&name.as_str());
+    if let Some(unknown) = table.keys().find(|name| !known(name)) {
+        return Err(format!("unknown option `{unknown}`"));
+    }
+    T::deserialize(table).map_err(|error| error.to_string())
 }
 
 /// A required option.
@@ -41,18 +66,46 @@ fn list(here: Vec<String>, below: Vec<String>) -> Vec<String> {
     if here.is_empty() { below } else { here }
 }
 
-impl Layered for Up {
+impl Exchanging {
     fn over(self, below: Self) -> Self {
         Self {
             data: self.data.or(below.data),
             domain: self.domain.or(below.domain),
             sip: self.sip.or(below.sip),
+            tls: self.tls.or(below.tls),
+            cert: self.cert.or(below.cert),
+            key: self.key.or(below.key),
+            tls_ca: self.tls_ca.or(below.tls_ca),
+            tls_clients: self.tls_clients.or(below.tls_clients),
+            digest: self.digest.or(below.digest),
+            durability: self.durability.or(below.durability),
+            metrics: self.metrics.or(below.metrics),
+            hep: self.hep.or(below.hep),
+            hep_id: self.hep_id.or(below.hep_id),
+            hep_key: self.hep_key.or(below.hep_key),
+            cdr: self.cdr.or(below.cdr),
+            policy: self.policy.or(below.policy),
+        }
+    }
+}
+
+impl Layered for Exchange {
+    const TABLES: &[&str] = &[POLICY];
+
+    fn over(self, below: Self) -> Self {
+        Self { exchange: self.exchange.over(below.exchange) }
+    }
+}
+
+impl Layered for Up {
+    const TABLES: &[&str] = &[POLICY];
+
+    fn over(self, below: Self) -> Self {
+        Self {
+            exchange: self.exchange.over(below.exchange),
             tunnel: self.tunnel.or(below.tunnel),
             media: self.media.or(below.media),
             media_allow: list(self.media_allow, below.media_allow),
-            digest: self.digest.or(below.digest),
-            cert: self.cert.or(below.cert),
-            key: self.key.or(below.key),
         }
     }
 }
@@ -89,17 +142,31 @@ impl Layered for Agent {
 mod tests {
     use super::*;
 
-    fn from_file(text: &str) -> Result<Agent, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+    fn from_file<T: Layered>(text: &str) -> Result<T, String> {
+        from_table(toml::from_str(text).map_err(|error| error.to_string())?)
     }
 
     #[test]
     fn the_command_line_wins_and_unknown_names_are_refused() {
-        let below = from_file("contact = \"a.example.com\"\npin = \"sha256:00\"").unwrap();
+        let below: Agent = from_file("contact = \"a.example.com\"\npin = \"sha256:00\"").unwrap();
         let here = Agent { contact: Some("b.example.com".into()), ..Agent::default() };
         let options = here.over(below);
         assert_eq!(options.contact.as_deref(), Some("b.example.com"));
         assert_eq!(options.pin.as_deref(), Some("sha256:00"));
-        assert!(from_file("contcat = \"a\"").unwrap_err().contains("contcat"));
+        assert!(from_file::<Agent>("contcat = \"a\"").unwrap_err().contains("contcat"));
+    }
+
+    #[test]
+    fn an_exchange_has_the_same_options_alone_and_with_others() {
+        let text = "domain = \"example.com\"\nsip = \"192.0.2.1:5060\"\ntls-clients = \"optional\"\n\
+            durability = \"off\"\n[policy]\nring = 5\n";
+        let alone: Exchange = from_file(text).unwrap();
+        let both: Up = from_file(&format!("tunnel = \"192.0.2.1:443\"\n{text}")).unwrap();
+        assert_eq!(both.exchange.domain, alone.exchange.domain);
+        assert_eq!(both.exchange.tls_clients, Some(crate::cli::TlsClients::Optional));
+        assert_eq!(alone.exchange.policy.unwrap()["ring"], toml::Value::Integer(5));
+        assert!(from_file::<Exchange>("tunnel = \"192.0.2.1:443\"").unwrap_err().contains("tunnel"));
+        assert!(from_file::<Up>("policies = 1").unwrap_err().contains("policies"));
+        assert!(from_file::<Exchange>("durability = \"some\"").unwrap_err().contains("some"));
     }
 }

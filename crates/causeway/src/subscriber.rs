@@ -25,10 +25,7 @@ pub fn run(action: SubscriberAction) -> Outcome {
             known.set_password(&uri, password.as_bytes()).map_err(explain)
         }
         SubscriberAction::Remove { uri, database } => open(&database)?.remove(&uri).map_err(explain),
-        SubscriberAction::List { database } => {
-            list(&open(&database)?, database.json);
-            Ok(())
-        }
+        SubscriberAction::List { database } => list(&open(&database)?, database.json),
         SubscriberAction::Show { uri, database } => show(&open(&database)?, &uri, database.json),
         SubscriberAction::Import { file, database } => import(&mut open(&database)?, &file, database.json),
     }
@@ -66,23 +63,24 @@ fn describe(aor: &str, subscriber: &Subscriber) -> Value {
     json!({ "uri": aor, "username": subscriber.username, "realm": subscriber.realm, "created": subscriber.created })
 }
 
-fn list(known: &Subscribers, as_json: bool) {
-    let all = known.all();
+fn list(known: &Subscribers, as_json: bool) -> Outcome {
+    let all = known.all().map_err(explain)?;
     if as_json {
         let list: Vec<Value> = all.iter().map(|(aor, subscriber)| describe(aor, subscriber)).collect();
         println!("{}", json!({ "version": 1, "subscribers": list }));
     } else {
         all.iter().for_each(|(aor, _)| println!("{aor}"));
     }
+    Ok(())
 }
 
 fn show(known: &Subscribers, uri: &str, as_json: bool) -> Outcome {
-    let found = known.all().into_iter().find(|(aor, _)| *aor == uri);
-    let (aor, subscriber) = found.ok_or_else(|| explain(Error::Missing(uri.to_owned())))?;
+    let found = known.get(uri).map_err(explain)?;
+    let subscriber = found.ok_or_else(|| explain(Error::Missing(uri.to_owned())))?;
     if as_json {
-        println!("{}", json!({ "version": 1, "subscriber": describe(aor, subscriber) }));
+        println!("{}", json!({ "version": 1, "subscriber": describe(uri, &subscriber) }));
     } else {
-        println!("uri       {aor}\nusername  {}\nrealm     {}", subscriber.username, subscriber.realm);
+        println!("uri       {uri}\nusername  {}\nrealm     {}", subscriber.username, subscriber.realm);
     }
     Ok(())
 }

@@ -31,9 +31,11 @@ mod identity;
 mod keys;
 mod location;
 pub mod messages;
+mod overload;
 mod registrar;
 mod resolver;
 mod route;
+mod siphash;
 mod throttle;
 
 pub use calls::Calls;

@@ -60,6 +60,7 @@
 
 mod held;
 mod metrics;
+mod numbers;
 mod outbox;
 mod question;
 mod time;
@@ -69,6 +70,7 @@ pub mod testing;
 
 pub use held::Held;
 pub use metrics::{Metric, Metrics};
+pub use numbers::{NumberHasher, NumberMap};
 pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Transport};
 pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};
 pub use rand_core::RngCore;
@@ -209,6 +211,13 @@ pub trait Node {
     fn status(&self, now: Time) -> Status {
         let _ = now;
         Status::Null
+    }
+
+    /// How full the system's queue of signalling datagrams was found, in percent, told before what was taken from it
+    /// whenever the figure changes. 0 is the normal state; who sees it grow sheds what is new, so that what is
+    /// under way does not get lost.
+    fn pressure(&mut self, percent: u8) {
+        let _ = percent;
     }
 
     /// One of the node's tables in full, for a person who looks for something: `table` is a name that the node's

@@ -25,4 +25,4 @@ mod migrate;
 pub mod record;
 mod sqlite;
 
-pub use sqlite::{Error, Store, Stored};
+pub use sqlite::{Error, Rows, Store, Stored};

@@ -30,6 +30,39 @@ pub enum Error {
 /// A key and its value.
 pub type Stored = (Vec<u8>, Vec<u8>);
 
+/// Records of a space, one after the other; a page of them is in memory at a time.
+pub struct Rows<'a> {
+    store: &'a Store,
+    space: &'a str,
+    page: std::vec::IntoIter<Stored>,
+    after: Option<Vec<u8>>,
+    done: bool,
+}
+
+/// Records that are read at once.
+const PAGE: usize = 1000;
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Stored, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.len() == 0 && !self.done {
+            match self.store.page(self.space, self.after.as_deref()) {
+                Ok(page) => {
+                    self.done = page.len() < PAGE;
+                    self.after = page.last().map(|(key, _)| key.clone());
+                    self.page = page.into_iter();
+                }
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.page.next().map(Ok)
+    }
+}
+
 /// One database file, or one in memory.
 pub struct Store {
     db: Connection,
@@ -45,10 +78,23 @@ impl Store {
     /// # Errors
     /// If the file cannot be opened, or is newer than this program.
     pub fn open(dir: &Path, name: &str) -> Result<Self, Error> {
+        Self::open_with(dir, name, "FULL")
+    }
+
+    /// The same without syncing at each commit: what was committed survives the death of the process, but a power
+    /// cut may take the last commits with it, whole ones and in order. The file is never damaged.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, or is newer than this program.
+    pub fn open_unsynced(dir: &Path, name: &str) -> Result<Self, Error> {
+        Self::open_with(dir, name, "NORMAL")
+    }
+
+    fn open_with(dir: &Path, name: &str, synchronous: &str) -> Result<Self, Error> {
         let path = dir.join(name);
         let db = Connection::open(&path).map_err(|source| Error::Database { path: path.clone(), source })?;
         restrict(&path);
-        Self::prepare(db, path)
+        Self::prepare(db, path, synchronous)
     }
 
     /// A store that is gone with the process.
@@ -59,13 +105,14 @@ impl Store {
         let path = PathBuf::from(":memory:");
         let db =
             Connection::open_in_memory().map_err(|source| Error::Database { path: path.clone(), source })?;
-        Self::prepare(db, path)
+        Self::prepare(db, path, "OFF")
     }
 
-    fn prepare(mut db: Connection, path: PathBuf) -> Result<Self, Error> {
+    fn prepare(mut db: Connection, path: PathBuf, synchronous: &str) -> Result<Self, Error> {
         let ready = db
             .busy_timeout(Duration::from_secs(10))
-            .and_then(|()| db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"))
+            .and_then(|()| db.execute_batch("PRAGMA journal_mode = WAL"))
+            .and_then(|()| db.pragma_update(None, "synchronous", synchronous))
             .and_then(|()| migrate(&mut db));
         match ready {
             Ok(Ok(())) => Ok(Self { db, path }),
@@ -84,6 +131,26 @@ impl Store {
                 .query_map([space], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
         })
+    }
+
+    /// Hands over every record of a space, by key, without a second copy of them all.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn for_each(&self, space: &str, mut each: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+        self.read(|db| {
+            let mut all = db.prepare_cached("SELECT key, value FROM record WHERE space = ? ORDER BY key")?;
+            let mut rows = all.query([space])?;
+            while let Some(row) = rows.next()? {
+                each(row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+            }
+            Ok(())
+        })
+    }
+
+    /// The records of a space, by key, read as they are taken: for those who want to own them.
+    pub fn rows<'a>(&'a self, space: &'a str) -> Rows<'a> {
+        Rows { store: self, space, page: Vec::new().into_iter(), after: None, done: false }
     }
 
     /// One record.
@@ -113,6 +180,22 @@ impl Store {
     pub fn commit(&mut self, records: &[Record]) -> Result<(), Error> {
         let path = &self.path;
         write(&mut self.db, records).map_err(|source| Error::Database { path: path.clone(), source })
+    }
+
+    /// The next records of a space after a key.
+    fn page(&self, space: &str, after: Option<&[u8]>) -> Result<Vec<Stored>, Error> {
+        const SELECT: &str =
+            "SELECT key, value FROM record WHERE space = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
+        // No key is shorter than the empty one, which may be there.
+        const FIRST: &str =
+            "SELECT key, value FROM record WHERE space = ?1 AND key >= ?2 ORDER BY key LIMIT ?3";
+        self.read(|db| {
+            let mut page = db.prepare_cached(if after.is_some() { SELECT } else { FIRST })?;
+            page.query_map(params![space, after.unwrap_or_default(), PAGE as i64], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect()
+        })
     }
 
     fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
@@ -161,6 +244,22 @@ mod tests {
         assert_eq!(store.load("a").unwrap(), [(b"1".to_vec(), b"z".to_vec())]);
         assert_eq!(store.get("b", b"1").unwrap().as_deref(), Some(&b"y"[..]));
         assert_eq!(store.get("b", b"2").unwrap(), None);
+    }
+
+    #[test]
+    fn all_ways_of_reading_a_space_agree() {
+        let mut store = Store::in_memory().unwrap();
+        let keys = (0..2500).map(|n| format!("{n:04}")).chain([String::new()]);
+        let records: Vec<Record> = keys.map(|key| put("a", &key, &format!("v{key}"))).collect();
+        store.commit(&records).unwrap();
+        store.commit(&[put("b", "1", "y")]).unwrap();
+        let all = store.load("a").unwrap();
+        assert_eq!((all.len(), all[0].0.len()), (2501, 0));
+        let mut each = Vec::new();
+        store.for_each("a", |key, value| each.push((key.to_vec(), value.to_vec()))).unwrap();
+        assert_eq!(each, all);
+        assert_eq!(store.rows("a").collect::<Result<Vec<_>, _>>().unwrap(), all);
+        assert_eq!(store.rows("none").count(), 0);
     }
 
     #[test]

@@ -20,11 +20,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use causeway_node::{Credential, Credentials};
+mod entry;
+
+use causeway_node::{Credential, Credentials, Lookup};
 use causeway_sip::Uri;
-use causeway_sip::digest::{self, Algorithm, Ha1};
+use causeway_sip::digest::{Algorithm, Ha1};
 use causeway_store::Store;
 use causeway_store::record::{Kind, Subscriber};
+use entry::Entry;
 use std::collections::HashMap;
 
 /// What can go wrong with subscribers.
@@ -48,22 +51,41 @@ pub enum Error {
 }
 
 /// All subscribers of an operator.
+///
+/// What is needed to check a credential is held in memory, one hash table for all. A change that another process
+/// makes to the database counts from the next [`Subscribers::refresh`] on: each subscriber is read again when he is
+/// asked for next, so that no change, however small or large, holds anybody up.
 pub struct Subscribers {
     store: Store,
-    /// By realm and user name: the address of record and what it proves itself with.
-    known: HashMap<(String, String), (String, Subscriber)>,
+    known: HashMap<Box<[u8]>, Entry>,
+    /// Whether all that was stored at `version` is in `known`.
+    loaded: bool,
     version: i64,
+    /// Counts the changes that others have made; what was read before the last is read again.
+    era: u32,
+    ignored: usize,
+    key: Vec<u8>,
 }
 
 impl Subscribers {
-    /// The subscribers in a store.
+    /// The subscribers in a store, all of them in memory: for whoever checks credentials.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn open(store: Store) -> Result<Self, Error> {
-        let mut subscribers = Self { version: store.version()?, store, known: HashMap::new() };
-        subscribers.reload()?;
+        let mut subscribers = Self::manage(store)?;
+        subscribers.load()?;
         Ok(subscribers)
+    }
+
+    /// The same without reading them: for whoever only changes some.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn manage(store: Store) -> Result<Self, Error> {
+        let version = store.version()?;
+        let known = HashMap::new();
+        Ok(Self { store, known, loaded: false, version, era: 0, ignored: 0, key: Vec::new() })
     }
 
     /// Adds a subscriber; `now` is in seconds since 1970.
@@ -107,10 +129,11 @@ impl Subscribers {
         let (aor, ..) = split(uri)?;
         self.get(&aor)?.ok_or_else(|| Error::Missing(aor.clone()))?;
         self.store.commit(&[Subscriber::removal(aor.as_bytes())])?;
-        self.reload()
+        self.known.remove(entry::login_of(aor.as_bytes()));
+        Ok(())
     }
 
-    /// One subscriber.
+    /// One subscriber, as stored.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -119,34 +142,97 @@ impl Subscribers {
         Ok(value.and_then(|value| Subscriber::read(&value).ok()))
     }
 
-    /// All subscribers, by address of record.
-    pub fn all(&self) -> Vec<(&str, &Subscriber)> {
-        let mut all: Vec<_> =
-            self.known.values().map(|(aor, subscriber)| (aor.as_str(), subscriber)).collect();
-        all.sort_unstable_by_key(|(aor, _)| *aor);
-        all
+    /// All subscribers as stored, by address of record.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn all(&self) -> Result<Vec<(String, Subscriber)>, Error> {
+        let mut all = Vec::new();
+        self.store.for_each(Subscriber::SPACE, |aor, value| {
+            if let (Ok(aor), Ok(subscriber)) = (std::str::from_utf8(aor), Subscriber::read(value)) {
+                all.push((aor.to_owned(), subscriber));
+            }
+        })?;
+        Ok(all)
     }
 
-    /// Whether a digest response is right. Changes that another process has made to the database count at once.
+    /// Whether a digest response is right.
     pub fn check(&mut self, credential: &Credential) -> Credentials {
-        if self.refresh().is_err() {
+        self.key.clear();
+        self.key.extend_from_slice(&credential.username);
+        self.key.push(b'@');
+        self.key.extend(credential.realm.iter().map(u8::to_ascii_lowercase));
+        if self.freshen().is_err() {
             return Credentials::Unavailable;
         }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let key = (text(&credential.realm).to_ascii_lowercase(), text(&credential.username));
-        let Some((aor, subscriber)) = self.known.get(&key) else { return Credentials::Unknown };
-        let right = [(Algorithm::SHA256, &subscriber.ha1_sha256), (Algorithm::MD5, &subscriber.ha1_md5)]
-            .into_iter()
-            .filter_map(|(algorithm, hex)| Ha1::from_hex(algorithm.hash, hex.as_bytes()))
-            .any(|ha1| digest::prove(credential, &ha1));
-        if right { Credentials::Accepted(vec![aor.clone()]) } else { Credentials::Wrong }
+        match self.known.get(self.key.as_slice()) {
+            None => Credentials::Unknown,
+            Some(entry) if entry.proves(credential) => Credentials::Accepted(vec![entry.aor(&self.key)]),
+            Some(_) => Credentials::Wrong,
+        }
     }
 
-    fn refresh(&mut self) -> Result<(), Error> {
+    /// Whether there is a subscriber with this address of record, a canonical URI.
+    pub fn knows(&mut self, aor: &[u8]) -> Lookup {
+        self.key.clear();
+        self.key.extend_from_slice(entry::login_of(aor));
+        if self.freshen().is_err() {
+            return Lookup::Unavailable;
+        }
+        match self.known.get(self.key.as_slice()) {
+            Some(entry) if entry.is_scheme_of(aor) => Lookup::Known,
+            _ => Lookup::Unknown,
+        }
+    }
+
+    /// Looks whether another process has changed the database. It costs a question to the database, so it is for
+    /// the caller to say how often: a few times a second.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn refresh(&mut self) -> Result<(), Error> {
         let version = self.store.version()?;
         if version != self.version {
             self.version = version;
-            self.reload()?;
+            self.era += 1;
+        }
+        Ok(())
+    }
+
+    /// How many subscribers are in memory.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Records that were read and make no sense: not written by this program.
+    pub fn ignored(&self) -> usize {
+        self.ignored
+    }
+
+    /// Sees that the entry of `self.key` is as the database had it at the last [`Subscribers::refresh`].
+    fn freshen(&mut self) -> Result<(), Error> {
+        match self.known.get(self.key.as_slice()) {
+            Some(entry) if entry.era() == self.era => Ok(()),
+            None if self.loaded && self.era == 0 => Ok(()),
+            _ => self.read_again(),
+        }
+    }
+
+    fn read_again(&mut self) -> Result<(), Error> {
+        self.known.remove(self.key.as_slice());
+        for scheme in [&b"sip:"[..], b"sips:"] {
+            let aor = [scheme, &self.key].concat();
+            if let Some(value) = self.store.get(Subscriber::SPACE, &aor)?
+                && let Some((login, entry)) = Entry::read(&aor, &value, self.era)
+            {
+                self.known.insert(login.into(), entry);
+                break;
+            }
         }
         Ok(())
     }
@@ -173,19 +259,22 @@ impl Subscribers {
             ha1_sha256: ha1(Algorithm::SHA256),
             created,
         };
-        self.store.commit(&[subscriber.record(aor.as_bytes())])?;
-        self.known.insert((realm.to_owned(), user.to_owned()), (aor.to_owned(), subscriber));
+        let record = subscriber.record(aor.as_bytes());
+        let entry = Entry::read(aor.as_bytes(), record.value.as_deref().unwrap_or_default(), self.era);
+        self.store.commit(&[record])?;
+        if let Some((login, entry)) = entry {
+            self.known.insert(login.into(), entry);
+        }
         Ok(())
     }
 
-    fn reload(&mut self) -> Result<(), Error> {
-        self.known.clear();
-        for (aor, value) in self.store.load(Subscriber::SPACE)? {
-            if let (Ok(aor), Ok(subscriber)) = (String::from_utf8(aor), Subscriber::read(&value)) {
-                let key = (subscriber.realm.clone(), subscriber.username.clone());
-                self.known.insert(key, (aor, subscriber));
-            }
-        }
+    fn load(&mut self) -> Result<(), Error> {
+        let (known, ignored, era) = (&mut self.known, &mut self.ignored, self.era);
+        self.store.for_each(Subscriber::SPACE, |aor, value| match Entry::read(aor, value, era) {
+            Some((login, entry)) => drop(known.insert(login.into(), entry)),
+            None => *ignored += 1,
+        })?;
+        self.loaded = true;
         Ok(())
     }
 }
@@ -230,6 +319,73 @@ mod tests {
         subscribers.add("sip:a@b", b"x", 1).unwrap();
         assert!(matches!(subscribers.add("sip:a@B", b"y", 1), Err(Error::Exists(_))));
         subscribers.remove("sip:a@b").unwrap();
-        assert!(subscribers.all().is_empty());
+        assert!(subscribers.all().unwrap().is_empty());
+    }
+
+    /// A response in the manner of RFC 2069, which needs no counts: HA1 and HA2 by MD5.
+    fn answer(user: &[u8], realm: &[u8], password: &[u8]) -> Credential {
+        let challenge = causeway_sip::digest::NewChallenge::new(realm, b"n0nce", Algorithm::MD5).value();
+        let chosen = causeway_sip::digest::choose([&challenge[..]]).unwrap();
+        let mut client = causeway_sip::digest::Session::new(&chosen, user, password);
+        let header = client.answer(causeway_sip::Method::Register, b"sip:example.com", b"c0ffee");
+        let parsed = causeway_sip::digest::Credentials::parse(&header).unwrap();
+        parsed.question(causeway_sip::Method::Register)
+    }
+
+    fn accepted(aor: &str) -> Credentials {
+        Credentials::Accepted(vec![aor.to_owned()])
+    }
+
+    #[test]
+    fn what_another_process_changes_counts_after_a_refresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(dir.path(), "subscribers.db").unwrap();
+        let mut theirs = Subscribers::manage(open()).unwrap();
+        theirs.add("sip:alice@example.com", b"old", 1).unwrap();
+        theirs.add("sip:bob@example.com", b"bob", 1).unwrap();
+        let mut ours = Subscribers::open(open()).unwrap();
+        assert_eq!(ours.len(), 2);
+        let alice = |password: &[u8]| answer(b"alice", b"example.com", password);
+        assert_eq!(ours.check(&alice(b"old")), accepted("sip:alice@example.com"));
+        assert_eq!(ours.knows(b"sip:carol@example.com"), Lookup::Unknown);
+
+        theirs.set_password("sip:alice@example.com", b"new").unwrap();
+        theirs.remove("sip:bob@example.com").unwrap();
+        theirs.add("sip:carol@example.com", b"carol", 1).unwrap();
+        ours.refresh().unwrap();
+        assert_eq!(ours.check(&alice(b"old")), Credentials::Wrong);
+        assert_eq!(ours.check(&alice(b"new")), accepted("sip:alice@example.com"));
+        assert_eq!(ours.check(&answer(b"bob", b"example.com", b"bob")), Credentials::Unknown);
+        assert_eq!(ours.knows(b"sip:bob@example.com"), Lookup::Unknown);
+        assert_eq!(ours.knows(b"sip:carol@example.com"), Lookup::Known);
+        theirs.remove("sip:carol@example.com").unwrap();
+        ours.refresh().unwrap();
+        assert_eq!(ours.knows(b"sip:carol@example.com"), Lookup::Unknown);
+    }
+
+    #[test]
+    fn realms_are_compared_without_case_users_and_schemes_as_they_are() {
+        let mut subscribers = Subscribers::open(Store::in_memory().unwrap()).unwrap();
+        subscribers.add("sip:Alice@Example.com", b"x", 1).unwrap();
+        let aor = accepted("sip:Alice@example.com");
+        assert_eq!(subscribers.check(&answer(b"Alice", b"example.com", b"x")), aor);
+        assert_eq!(subscribers.check(&answer(b"alice", b"example.com", b"x")), Credentials::Unknown);
+        assert_eq!(subscribers.knows(b"sip:Alice@example.com"), Lookup::Known);
+        assert_eq!(subscribers.knows(b"sips:Alice@example.com"), Lookup::Unknown);
+        assert_eq!(subscribers.knows(b"sip:example.com"), Lookup::Unknown);
+        assert_eq!(subscribers.knows(b""), Lookup::Unknown);
+    }
+
+    #[test]
+    fn records_that_make_no_sense_are_counted() {
+        let mut store = Store::in_memory().unwrap();
+        let put = |key: &[u8], value: &[u8]| causeway_node::Record {
+            space: Subscriber::SPACE,
+            key: key.to_vec(),
+            value: Some(value.to_vec()),
+        };
+        store.commit(&[put(b"sip:a@b", b"{}"), put(b"\xff", b"\xff")]).unwrap();
+        let subscribers = Subscribers::open(store).unwrap();
+        assert_eq!((subscribers.len(), subscribers.ignored()), (0, 2));
     }
 }

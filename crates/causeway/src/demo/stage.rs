@@ -1,7 +1,9 @@
 //! The demo's stage: an operator and two customers, on loopback.
 
+use crate::exchange::Plan;
 use crate::exit::{Failure, Outcome};
 use crate::glue::{random, subscribers, unix_ms};
+use crate::reload::Reload;
 use crate::roles;
 use causeway_exchange::Config as ExchangeConfig;
 use causeway_node::Status;
@@ -118,8 +120,9 @@ impl Stage {
         let server = roles::certificate(None, None, data.path())?;
         let pin = server.pin();
         let passwords = [add_subscriber(data.path(), "alice")?, add_subscriber(data.path(), "bob")?];
+        let exchange = Plan::plain(ExchangeConfig::new(DOMAIN, sip));
         let operator = vec![
-            spawn(roles::exchange(ExchangeConfig::new(DOMAIN, sip), data.path())?)?,
+            spawn(exchange.worker(data.path(), &mut Reload::default())?)?,
             spawn(roles::contact(ContactConfig::new(tunnel, beside, sip), server, data.path())?)?,
         ];
         let alice_says = if corrupt { flip(alice_says) } else { alice_says.clone() };

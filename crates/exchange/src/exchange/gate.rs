@@ -1,9 +1,10 @@
 //! Who may send what: credentials, trust, and whose name a request may bear.
 
-use super::{Exchange, Waiting};
+use super::{Exchange, Waiting, log};
 use crate::auth::{Auth, Ticket};
 use crate::config::Foreign;
 use crate::identity::Sender;
+use crate::overload::{self, Load, Shed};
 use crate::route;
 use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
 use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly, stateless_tag};
@@ -11,7 +12,7 @@ use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
 use std::net::IpAddr;
 
 /// What a request must show.
-enum Demand {
+pub(super) enum Demand {
     /// Nothing: it goes on for this sender.
     Nothing(Sender),
     /// Credentials of this domain.
@@ -45,7 +46,7 @@ impl Exchange {
         }
     }
 
-    fn demand(&self, msg: Msg<'_>, from: Hop) -> Demand {
+    pub(super) fn demand(&self, msg: Msg<'_>, from: Hop) -> Demand {
         let anybody = Sender::default();
         if !self.config.authenticate {
             return Demand::Nothing(anybody);
@@ -65,7 +66,9 @@ impl Exchange {
         let to_us = ours(Uri::parse(msg.request_uri()));
         if msg.to_tag().is_some() && !matches!(msg.method(), Method::Subscribe | Method::Publish) {
             // Inside a dialog that did not begin here, or whose route is not the one given by us.
-            return match (to_us, msg.has(HeaderId::Route)) {
+            // A tag must open no door that is closed without it; a GRUU is a door of its own (RFC 5627 §6.1).
+            let gruu = to_us && Uri::parse(msg.request_uri()).is_some_and(|uri| uri.params.has(b"gr"));
+            return match (gruu, msg.has(HeaderId::Route) && !to_us) {
                 (true, _) => Demand::Nothing(anybody),
                 (false, true) => Demand::Refuse(403),
                 (false, false) => Demand::Refuse(481),
@@ -107,6 +110,7 @@ impl Exchange {
         self.counters.challenged += 1;
         let (status, name) = challenge_kind(msg);
         self.counters.answered_here(status);
+        log::outcome(out, msg, format_args!("challenged={status} from={}", from.peer));
         let values = self.gatekeeper.challenges(ctx, &self.keys, false);
         let answer = |msg: Msg<'_>| {
             let response = response_to(msg, status, None, Some(&stateless_tag(msg)));
@@ -114,6 +118,39 @@ impl Exchange {
         };
         respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
         true
+    }
+
+    /// Under load, a request that begins something is refused before it costs anything. Says whether it was.
+    pub(super) fn shed_at_the_door(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Hop,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> bool {
+        let (msg, load) = (message.msg(), self.load());
+        if load.shed(false) == Shed::No || !overload::begins(msg) {
+            return false;
+        }
+        let shed = load.shed(self.gatekeeper.is_given(msg));
+        if shed == Shed::No || self.core.knows(msg) {
+            return false;
+        }
+        self.counters.shed += 1;
+        if shed == Shed::Refuse {
+            // Not all at the same moment again.
+            let seconds = 5 + ctx.rng.next_u32() % 10;
+            let answer = |msg: Msg<'_>| {
+                let response = response_to(msg, 503, None, Some(&stateless_tag(msg)));
+                response.header("Retry-After", seconds.to_string()).finish()
+            };
+            respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
+        }
+        true
+    }
+
+    fn load(&self) -> Load {
+        Load { pressure: self.pressure, transactions: self.core.len() }
     }
 
     /// Whether this request would be challenged, everything else being right.

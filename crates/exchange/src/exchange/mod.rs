@@ -2,10 +2,12 @@
 
 mod forking;
 mod gate;
+mod log;
 mod registering;
 mod report;
 mod routing;
 mod serving;
+mod stateless;
 
 use crate::auth::{Gatekeeper, Ticket};
 use crate::calls::Calls;
@@ -90,6 +92,8 @@ pub struct Exchange {
     edit: Edit,
     counters: Counters,
     draining: bool,
+    /// How full the receive queue was found, in percent.
+    pressure: u8,
     /// The time of the last input, for tables.
     unix_ms: u64,
 }
@@ -132,6 +136,7 @@ impl Exchange {
             edit: Edit::new(),
             counters: Counters::default(),
             draining: false,
+            pressure: 0,
             unix_ms: 0,
             config,
         };
@@ -200,6 +205,9 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         self.counters.answered_here(status);
+        if let Some(request) = self.core.request(id) {
+            log::outcome(out, request.msg(), format_args!("answered={status}"));
+        }
         self.core.reply(ctx, id, status, None, headers, &mut self.hub.sink(out));
         self.calls.rejected(ctx.unix_ms, id, status, out);
     }
@@ -207,6 +215,7 @@ impl Exchange {
     fn request(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
         self.counters.request(msg.method());
+        log::request(out, msg, &from);
         if self.draining && route::begins_dialog(msg) {
             return self.reply_with(ctx, id, 503, &[("Retry-After", b"10")], out);
         }
@@ -306,7 +315,12 @@ impl Node for Exchange {
         let mut arrived = std::mem::take(&mut self.arrived);
         let taken = self.hub.input(ctx, &input, out, &mut arrived);
         for (from, message) in arrived.drain(..) {
-            if self.challenge_at_the_door(ctx, from, &message, out) {
+            if self.shed_at_the_door(ctx, from, &message, out) {
+                continue;
+            }
+            if self.challenge_at_the_door(ctx, from, &message, out)
+                || self.pass_statelessly(ctx, from, &message, out)
+            {
                 continue;
             }
             self.core.receive(ctx, from, message, &mut self.hub.sink(out));
@@ -346,6 +360,10 @@ impl Node for Exchange {
 
     fn status(&self, _now: Time) -> Status {
         self.report()
+    }
+
+    fn pressure(&mut self, percent: u8) {
+        self.pressure = percent;
     }
 
     fn table(&self, _now: Time, table: &str, filter: &str) -> Status {

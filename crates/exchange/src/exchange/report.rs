@@ -18,6 +18,8 @@ pub(super) struct Counters {
     pub(super) forwarded: u64,
     pub(super) challenged: u64,
     pub(super) wrong_credentials: u64,
+    /// Requests refused or left unanswered under load.
+    pub(super) shed: u64,
     refused: u64,
     requests: [u64; METHODS.len() + 1],
     responses: [u64; 7],
@@ -76,6 +78,8 @@ impl Exchange {
             "forwarded": self.counters.forwarded,
             "challenged": self.counters.challenged,
             "refused": self.counters.refused,
+            "shed": self.counters.shed,
+            "pressure": self.pressure,
             "wrong_credentials": self.counters.wrong_credentials,
             "throttled": self.throttle.refused,
             "dns_answers": self.resolver.len(),
@@ -152,6 +156,7 @@ impl Exchange {
         }
         for (name, help, count) in [
             ("registrations_total", "REGISTER requests granted.", counters.registered),
+            ("shed_total", "Requests refused or left unanswered under load.", counters.shed),
             ("challenges_total", "Requests answered by a digest challenge.", counters.challenged),
             ("wrong_credentials_total", "Digest responses that were wrong.", counters.wrong_credentials),
             (

@@ -45,22 +45,29 @@ pub(crate) struct Member {
     pub authority: Option<Box<dyn Authority>>,
     pub server: Option<crate::tls::Server>,
     pub client: Option<crate::tls::Client>,
+    /// The last figure told by [`Node::pressure`].
+    pub pressure: u8,
     pub lines: Vec<(&'static str, LineLog)>,
     next_accepted: u32,
 }
 
 impl Member {
     pub fn new(index: usize, setup: Setup, mail: Mail) -> std::io::Result<Self> {
+        let mut out = Outbox::default();
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            out.listen_from(causeway_node::Level::Info);
+        }
         Ok(Self {
             journal: Journal::new(index, &setup.name, setup.persister, mail)?,
             name: setup.name,
             node: setup.node,
-            out: Outbox::default(),
+            out,
             rng: StdRng::try_from_os_rng().map_err(std::io::Error::other)?,
             flows: Flows::default(),
             authority: setup.authority,
             server: setup.server,
             client: setup.client,
+            pressure: 0,
             lines: setup.lines,
             next_accepted: Flow::ACCEPTED,
         })

@@ -2,7 +2,7 @@
 
 use super::stream::Secured;
 use super::{Engine, HEAVY, Kind, Later, Opening, Token};
-use crate::sys::{BATCH, IN};
+use crate::sys::{BATCH, IN, force_receive_buffer, receive_queue};
 use crate::worker::Bound;
 use causeway_node::{Class, Flow, Input};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -96,7 +96,14 @@ impl Engine {
                     continue;
                 }
             };
+            // A batch that is not full has emptied the queue: only a full one is worth the question.
+            let waiting = if media || n < limit { 0 } else { receive_queue(socket.as_fd()).unwrap_or(0) };
             self.counters.datagrams_in += n as u64;
+            let member = &mut self.nodes[node];
+            if !media && member.pressure != waiting {
+                member.pressure = waiting;
+                member.node.pressure(waiting);
+            }
             for i in 0..n {
                 if let Some(got) = recv.get(i) {
                     self.hand(node, Input::Datagram { flow, from: got.from, bytes: got.bytes });
@@ -136,8 +143,11 @@ fn open_udp(local: SocketAddr, class: Class) -> io::Result<UdpSocket> {
     }
     socket.bind(&local.into())?;
     if class == Class::Signalling {
-        // Best effort: a burst of retransmissions shall not be lost because we were busy for a moment.
-        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        // Best effort: a burst of retransmissions shall not be lost because we were busy for a moment. Without
+        // CAP_NET_ADMIN the system caps it at net.core.rmem_max.
+        if force_receive_buffer(socket.as_fd(), RECEIVE_BUFFER).is_err() {
+            let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        }
     }
     Ok(socket.into())
 }

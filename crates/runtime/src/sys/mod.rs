@@ -25,6 +25,45 @@ pub(crate) fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
+/// Sets the size of a socket's receive queue beyond net.core.rmem_max (SO_RCVBUFFORCE, socket(7)), which takes
+/// CAP_NET_ADMIN.
+pub(crate) fn force_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the option reads one int, to which the pointer is valid for the call.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// How full a socket's receive queue is, in percent of its limit (SO_MEMINFO, socket(7)).
+pub(crate) fn receive_queue(fd: BorrowedFd<'_>) -> io::Result<u8> {
+    const SO_MEMINFO: libc::c_int = 55;
+    // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_RCVBUF of <linux/sock_diag.h>.
+    const USED: usize = 0;
+    const LIMIT: usize = 1;
+    let mut info = [0u32; 9];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: at most `length` bytes are written to `info`, which is that long.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    let percent = u64::from(info[USED]) * 100 / u64::from(info[LIMIT].max(1));
+    Ok(u8::try_from(percent.min(100)).unwrap_or(100))
+}
+
 /// Sets the permissions of a Unix socket before it is bound: on Linux the file then appears with them.
 pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     // SAFETY: no pointers.

@@ -3,9 +3,9 @@
 use super::context::{Branch as Copy, BranchState, Context};
 use super::wire::{declare_length, refusal, write_forwarded, write_via};
 use crate::transaction::{self as tx, Branch, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing};
-use crate::{Edit, HeaderId, Message, Method, response_to};
-use causeway_node::{Ctx, Flow, Time, Timers};
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
+use causeway_node::{Ctx, Flow, NumberMap, Time, Timers};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 /// What an element should decide or know.
@@ -113,8 +113,8 @@ pub struct Manner {
 #[derive(Default)]
 pub struct Core {
     pub(super) layer: Layer,
-    pub(super) contexts: HashMap<ServerId, Context>,
-    pub(super) owner: HashMap<ClientId, (ServerId, usize)>,
+    pub(super) contexts: NumberMap<ServerId, Context>,
+    pub(super) owner: NumberMap<ClientId, (ServerId, usize)>,
     pub(super) timer_c: Timers<(ServerId, usize)>,
     pub(super) patience: Timers<(ServerId, usize)>,
     pub(super) own: HashSet<ClientId>,
@@ -162,6 +162,11 @@ impl Core {
     /// Whether the caller has cancelled or a final response has gone.
     pub fn is_over(&self, id: ServerId) -> bool {
         self.contexts.get(&id).is_none_or(|context| context.answered || context.cancelled)
+    }
+
+    /// Whether a request belongs to a transaction that exists: it is a repetition, an ACK, or a CANCEL of one.
+    pub fn knows(&mut self, request: Msg<'_>) -> bool {
+        self.layer.knows(request)
     }
 
     /// The next thing for the element.
@@ -237,8 +242,8 @@ impl Core {
         write_via(&mut self.via, to.transport, identity, branch);
         write_forwarded(&mut self.scratch, &context.request, &self.via, edit);
         declare_length(&mut self.scratch, context.request.msg(), to.transport);
-        let message = Message::parse(self.scratch.as_slice()).ok()?;
-        let client = self.layer.request(ctx.now, branch, to, message, sink);
+        let method = context.request.msg().method();
+        let client = self.layer.request_as(ctx.now, branch, to, method, &self.scratch, sink);
         let index = context.branches.len();
         context.branches.push(Copy::new(client, manner.has_alternative));
         if let Some(patience) = manner.patience.filter(|_| manner.has_alternative) {
@@ -358,8 +363,8 @@ impl Core {
         edit.push_via(bare.msg(), &[&self.via]);
         self.scratch.clear();
         edit.apply(bare.msg(), &mut self.scratch);
-        let message = Message::parse(self.scratch.as_slice()).ok()?;
-        let client = self.layer.request(ctx.now, branch, to, message, sink);
+        let method = bare.msg().method();
+        let client = self.layer.request_as(ctx.now, branch, to, method, &self.scratch, sink);
         self.own.insert(client);
         Some(client)
     }

@@ -3,6 +3,10 @@
 //! Every option of a command may stand in the file of its `--config`, under the same name; what is given on
 //! the command line wins. Unknown names in the file are refused.
 
+mod operator;
+
+pub use operator::{Digest, Durability, Exchange, Exchanging, TlsClients, Up};
+
 use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -27,13 +31,15 @@ pub enum Command {
     Demo(Demo),
     /// Run an operator in one process: exchange, subscribers and contact point
     Up(Sourced<Up>),
+    /// Run an exchange: registrar, proxy and subscribers of one domain
+    Exchange(Sourced<Exchange>),
     /// Run a contact point: the operator's half of the split proxy
     Contact(Sourced<Contact>),
     /// Run an agent: the customer's half of the split proxy
     Agent(Sourced<Agent>),
     /// Manage the subscribers of an operator
     Subscriber(Subscriber),
-    /// Show tunnels, registrations, calls, lanes and drops of a running agent, contact point or operator
+    /// Show what a running agent, contact point, exchange or operator is doing
     Status(Status),
     /// Look into SIP
     Sip(Sip),
@@ -76,54 +82,6 @@ pub struct Demo {
     /// Flip one bit of one voice packet, to see that the report notices
     #[arg(long, hide = true)]
     pub corrupt: bool,
-}
-
-/// `causeway up`
-#[derive(Clone, Debug, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Up {
-    /// Folder for the databases, the certificate and the control socket
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub data: Option<PathBuf>,
-    /// The domain served, also the digest realm
-    #[arg(long, value_name = "NAME")]
-    pub domain: Option<String>,
-    /// Address of the exchange, UDP and TCP
-    #[arg(long, value_name = "IP:PORT")]
-    pub sip: Option<SocketAddr>,
-    /// Address on which agents connect
-    #[arg(long, value_name = "IP:PORT")]
-    pub tunnel: Option<SocketAddr>,
-    /// Address and ports for media on the operator's side
-    #[arg(long, value_name = "IP:LOW-HIGH")]
-    pub media: Option<String>,
-    /// Networks that media may go to; any, if not given
-    #[arg(long, value_name = "CIDR")]
-    #[serde(default)]
-    pub media_allow: Vec<String>,
-    /// What challenges offer; many phones refuse one that names SHA-256, even beside MD5
-    #[arg(long, value_enum)]
-    pub digest: Option<Digest>,
-    /// Certificate chain, PEM
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub cert: Option<PathBuf>,
-    /// Private key, PEM
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub key: Option<PathBuf>,
-}
-
-/// The digest algorithms that an exchange offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Digest {
-    /// MD5 alone, which every phone knows: the default
-    Md5,
-    /// SHA-256 alone
-    #[value(name = "sha-256")]
-    #[serde(rename = "sha-256")]
-    Sha256,
-    /// SHA-256, then MD5
-    Both,
 }
 
 /// `causeway contact`
@@ -193,7 +151,7 @@ pub struct Subscriber {
 /// Where the subscriber database lies, and how to print it.
 #[derive(Clone, Debug, Args)]
 pub struct Database {
-    /// Folder of the database
+    /// Folder of the database, as in the --data of `up` or `exchange`; that of `up`, if not given
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
     /// Print JSON
@@ -267,6 +225,12 @@ pub struct Status {
     /// Show it anew every second
     #[arg(long)]
     pub watch: bool,
+    /// Show one table in full, the first thousand rows of it
+    #[arg(long, value_name = "aors|calls|transports|subscriptions")]
+    pub table: Option<String>,
+    /// Of the table, only rows whose name contains this
+    #[arg(long, value_name = "TEXT", requires = "table")]
+    pub filter: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
