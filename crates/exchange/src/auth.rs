@@ -2,10 +2,9 @@
 
 use crate::Config;
 use crate::keys::Keys;
-use causeway_node::{Credential, Ctx};
+use causeway_node::{Credential, Ctx, NumberMap};
 use causeway_sip::digest::{Algorithm, Credentials, NewChallenge};
 use causeway_sip::{HeaderId, Method, Msg};
-use std::collections::HashMap;
 
 /// What a request's credentials call for.
 pub enum Auth {
@@ -34,7 +33,7 @@ pub struct Gatekeeper {
     life_ms: u64,
     /// The highest count with which each nonce has proved somebody, in this span of time and in the one before;
     /// each lasts as long as a nonce, so that together they know all that are still good.
-    counts: [HashMap<u64, u32>; 2],
+    counts: [NumberMap<u64, u32>; 2],
     turned: u64,
 }
 
@@ -49,7 +48,7 @@ impl Gatekeeper {
             realm: config.domain.clone(),
             algorithms: config.algorithms.clone(),
             life_ms: u64::try_from(config.nonce_life.as_millis()).unwrap_or(u64::MAX),
-            counts: [HashMap::new(), HashMap::new()],
+            counts: <[NumberMap<u64, u32>; 2]>::default(),
             turned: 0,
         }
     }
@@ -69,7 +68,9 @@ impl Gatekeeper {
     pub fn is_given(&self, msg: Msg<'_>) -> bool {
         let register = msg.method() == Method::Register;
         let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
-        msg.all(header).any(|value| Credentials::parse(value).is_err() || is_for_realm(value, &self.realm))
+        msg.all(header).any(|value| {
+            Credentials::parse(value).map_or(true, |credentials| names(&credentials, &self.realm))
+        })
     }
 
     /// Looks at a request's credentials for this realm.
@@ -78,7 +79,7 @@ impl Gatekeeper {
         let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
         let given = msg.all(header).map(Credentials::parse);
         let mut ours = given.filter(|credentials| match credentials {
-            Ok(credentials) => credentials.realm.eq_ignore_ascii_case(self.realm.as_bytes()),
+            Ok(credentials) => names(credentials, &self.realm),
             Err(_) => true,
         });
         let credentials = match ours.next() {
@@ -120,6 +121,9 @@ impl Gatekeeper {
 
 /// Whether a credentials header value is for this realm.
 pub fn is_for_realm(value: &[u8], realm: &str) -> bool {
-    Credentials::parse(value)
-        .is_ok_and(|credentials| credentials.realm.eq_ignore_ascii_case(realm.as_bytes()))
+    Credentials::parse(value).is_ok_and(|credentials| names(&credentials, realm))
+}
+
+fn names(credentials: &Credentials<'_>, realm: &str) -> bool {
+    credentials.realm.eq_ignore_ascii_case(realm.as_bytes())
 }

@@ -4,9 +4,10 @@
 //! leg leaves one JSON line `"event":"ended"` in the journal [`Calls::JOURNAL`], and one `"answered"` before it if
 //! it was answered, so that a call is known even if this process does not live to see its end.
 
-use causeway_node::{Ctx, Outbox, Time, Timers};
+use causeway_node::{Ctx, NumberMap, Outbox, Time, Timers};
 use causeway_sip::transaction::ServerId;
 use causeway_sip::{HeaderId, Method, Msg};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,16 +17,59 @@ type Key = Box<[u8]>;
 
 struct Call {
     key: Key,
-    call_id: String,
-    from: String,
-    to: String,
-    request_uri: String,
-    account: String,
-    source: String,
+    about: About,
     start: u64,
     legs: Vec<Leg>,
     /// The INVITE has had its final response, and its transactions are gone.
     settled: bool,
+}
+
+/// What the record says of a whole call, one text after the other in a single piece of memory.
+struct About {
+    text: Box<str>,
+    ends: [u32; About::PARTS],
+}
+
+impl About {
+    const PARTS: usize = 6;
+
+    fn new(parts: [&[u8]; Self::PARTS]) -> Self {
+        let mut text = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+        let ends = parts.map(|part| {
+            text.push_str(&String::from_utf8_lossy(part));
+            u32::try_from(text.len()).unwrap_or(u32::MAX)
+        });
+        Self { text: text.into(), ends }
+    }
+
+    fn part(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.text.get(start as usize..self.ends[index] as usize).unwrap_or_default()
+    }
+
+    fn call_id(&self) -> &str {
+        self.part(0)
+    }
+
+    fn from(&self) -> &str {
+        self.part(1)
+    }
+
+    fn to(&self) -> &str {
+        self.part(2)
+    }
+
+    fn request_uri(&self) -> &str {
+        self.part(3)
+    }
+
+    fn account(&self) -> &str {
+        self.part(4)
+    }
+
+    fn source(&self) -> &str {
+        self.part(5)
+    }
 }
 
 struct Leg {
@@ -72,9 +116,9 @@ impl By {
 /// All calls under way, each named by the transaction of its INVITE.
 #[derive(Default)]
 pub struct Calls {
-    table: HashMap<ServerId, Call>,
+    table: NumberMap<ServerId, Call>,
     by_tags: HashMap<Key, ServerId>,
-    refreshes: HashMap<ServerId, (ServerId, usize)>,
+    refreshes: NumberMap<ServerId, (ServerId, usize)>,
     sessions: Timers<(ServerId, usize)>,
     /// Calls begun, answered, and ended after having been answered.
     pub begun: u64,
@@ -112,16 +156,16 @@ impl Calls {
     /// An INVITE outside a dialog goes on its way; `account` is who pays, as proved.
     pub fn begin(&mut self, unix_ms: u64, id: ServerId, msg: Msg<'_>, account: &str, source: &str) {
         let Some(key) = key(msg.call_id(), msg.from_tag()) else { return };
-        let uri =
-            |addr: Option<causeway_sip::NameAddr<'_>>| addr.map(|addr| text(addr.uri)).unwrap_or_default();
         let call = Call {
             key: key.clone(),
-            call_id: text(msg.call_id().unwrap_or_default()),
-            from: uri(msg.from()),
-            to: uri(msg.to()),
-            request_uri: text(msg.request_uri()),
-            account: account.to_owned(),
-            source: source.to_owned(),
+            about: About::new([
+                msg.call_id().unwrap_or_default(),
+                msg.from().map_or(b"", |from| from.uri),
+                msg.to().map_or(b"", |to| to.uri),
+                msg.request_uri(),
+                account.as_bytes(),
+                source.as_bytes(),
+            ]),
             start: unix_ms,
             legs: Vec::new(),
             settled: false,
@@ -166,7 +210,7 @@ impl Calls {
                 leg.state = State::Answered(ctx.unix_ms);
                 leg.status = status;
                 self.answered += 1;
-                out.line(Self::JOURNAL, record(call, branch, ctx.unix_ms, None).to_string());
+                out.line(Self::JOURNAL, record(call, branch, ctx.unix_ms, None));
                 self.supervise(ctx.now, (id, branch), msg, granted);
             }
             _ => {}
@@ -178,7 +222,7 @@ impl Calls {
         let Some(call) = self.table.get_mut(&id) else { return };
         if let Some(leg) = call.legs.get_mut(branch).filter(|leg| leg.state == State::Pending) {
             (leg.state, leg.status) = (State::Ended, status);
-            out.line(Self::JOURNAL, record(call, branch, unix_ms, Some(By::Failure)).to_string());
+            out.line(Self::JOURNAL, record(call, branch, unix_ms, Some(By::Failure)));
         }
     }
 
@@ -193,7 +237,7 @@ impl Calls {
                 state: State::Ended,
                 status,
             });
-            out.line(Self::JOURNAL, record(call, 0, unix_ms, Some(By::Failure)).to_string());
+            out.line(Self::JOURNAL, record(call, 0, unix_ms, Some(By::Failure)));
         }
     }
 
@@ -232,13 +276,17 @@ impl Calls {
 
     /// Calls for a person to look at, at most a thousand.
     pub fn table(&self, filter: &str) -> Value {
-        let found = self
-            .table
-            .values()
-            .filter(|call| [&call.call_id, &call.from, &call.to].iter().any(|text| text.contains(filter)));
+        let found = self.table.values().filter(|call| {
+            [call.about.call_id(), call.about.from(), call.about.to()]
+                .iter()
+                .any(|text| text.contains(filter))
+        });
         let row = |call: &Call| {
             let legs: Vec<Value> = call.legs.iter().map(|leg| leg.show()).collect();
-            json!({"call_id": call.call_id, "from": call.from, "to": call.to, "since": call.start, "legs": legs})
+            let about = &call.about;
+            json!({
+                "call_id": about.call_id(), "from": about.from(), "to": about.to(), "since": call.start, "legs": legs,
+            })
         };
         found.take(1000).map(row).collect()
     }
@@ -265,7 +313,7 @@ impl Calls {
         self.sessions.cancel((id, leg));
         let Some(call) = self.table.get_mut(&id) else { return };
         if call.legs.get(leg).is_some_and(|leg| matches!(leg.state, State::Answered(_))) {
-            out.line(Self::JOURNAL, record(call, leg, unix_ms, Some(by)).to_string());
+            out.line(Self::JOURNAL, record(call, leg, unix_ms, Some(by)));
             if let Some(found) = call.legs.get_mut(leg) {
                 found.state = State::Ended;
             }
@@ -300,31 +348,54 @@ impl Leg {
 }
 
 /// One line of the journal; times are milliseconds since 1970.
-fn record(call: &Call, leg: usize, unix_ms: u64, by: Option<By>) -> Value {
-    let Some(this) = call.legs.get(leg) else { return Value::Null };
+#[derive(Serialize)]
+struct Record<'a> {
+    v: u32,
+    event: &'static str,
+    call_id: &'a str,
+    leg: usize,
+    account: &'a str,
+    from: &'a str,
+    to: &'a str,
+    request_uri: &'a str,
+    source: &'a str,
+    target: &'a str,
+    start: u64,
+    ring: Option<u64>,
+    answer: Option<u64>,
+    end: Option<u64>,
+    duration_ms: Option<u64>,
+    status: u16,
+    ended_by: Option<&'static str>,
+}
+
+fn record(call: &Call, leg: usize, unix_ms: u64, by: Option<By>) -> String {
+    let Some(this) = call.legs.get(leg) else { return String::new() };
     let answer = match this.state {
         State::Answered(at) => Some(at),
         _ => None,
     };
-    json!({
-        "v": 1,
-        "event": if by.is_some() { "ended" } else { "answered" },
-        "call_id": call.call_id,
-        "leg": leg,
-        "account": call.account,
-        "from": call.from,
-        "to": call.to,
-        "request_uri": call.request_uri,
-        "source": call.source,
-        "target": this.target,
-        "start": call.start,
-        "ring": this.ring,
-        "answer": answer,
-        "end": by.map(|_| unix_ms),
-        "duration_ms": answer.map(|at| unix_ms.saturating_sub(at)),
-        "status": this.status,
-        "ended_by": by.map(By::name),
-    })
+    let record = Record {
+        v: 1,
+        event: if by.is_some() { "ended" } else { "answered" },
+        call_id: call.about.call_id(),
+        leg,
+        account: call.about.account(),
+        from: call.about.from(),
+        to: call.about.to(),
+        request_uri: call.about.request_uri(),
+        source: call.about.source(),
+        target: &this.target,
+        start: call.start,
+        ring: this.ring,
+        answer,
+        end: by.map(|_| unix_ms),
+        duration_ms: answer.map(|at| unix_ms.saturating_sub(at)),
+        status: this.status,
+        ended_by: by.map(By::name),
+    };
+    // Strings and numbers always have a form in JSON.
+    serde_json::to_string(&record).unwrap_or_default()
 }
 
 /// The session interval that a message asks for or grants, in seconds (RFC 4028 §4).

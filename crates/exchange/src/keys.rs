@@ -1,7 +1,9 @@
 //! The exchange's own secret, and what is proved by it: nonces, record routes, temporary GRUUs.
 
+use crate::siphash::siphash24;
 use aes::Aes128;
 use aes::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
+use causeway_sip::digest::constant_time_eq;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
@@ -11,6 +13,10 @@ use zeroize::Zeroizing;
 #[derive(Clone)]
 pub struct Keys {
     secret: Zeroizing<[u8; 32]>,
+    /// What proofs are made with, derived from the secret once.
+    proving: Zeroizing<[u64; 2]>,
+    /// The key that temporary GRUUs are sealed with.
+    gruu: Zeroizing<[u8; 16]>,
 }
 
 impl Keys {
@@ -19,7 +25,12 @@ impl Keys {
 
     /// Keys with this secret.
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret: Zeroizing::new(secret) }
+        let secret = Zeroizing::new(secret);
+        let (proving, gruu) = (derive(&secret, "proof"), derive(&secret, "gruu"));
+        let word = |at: usize| proving[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let mut gruu_key = Zeroizing::new([0; 16]);
+        gruu_key.copy_from_slice(&gruu[..16]);
+        Self { proving: Zeroizing::new([word(0), word(8)]), gruu: gruu_key, secret }
     }
 
     /// The secret, for storing it.
@@ -27,18 +38,32 @@ impl Keys {
         &self.secret
     }
 
-    /// The first 8 bytes of HMAC-SHA-256 over `purpose` and `text`, in hexadecimal: long enough for something
-    /// that can only be tried online.
+    /// SipHash-2-4 over `purpose` and `text`, as 16 hexadecimal digits: long enough for something that can only be
+    /// tried online.
     pub fn mac(&self, purpose: &str, text: &[u8]) -> String {
-        hex(&self.derive(purpose, text)[..8])
+        hex(&self.proof(purpose, text))
     }
 
-    fn derive(&self, purpose: &str, text: &[u8]) -> [u8; 32] {
-        let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(&*self.secret) else { return [0; 32] };
-        mac.update(purpose.as_bytes());
-        mac.update(&[0]);
-        mac.update(text);
-        mac.finalize().into_bytes().into()
+    /// Whether `proof` is what [`Keys::mac`] makes; the comparison takes the same time wherever they differ.
+    pub fn proves(&self, proof: &[u8], purpose: &str, text: &[u8]) -> bool {
+        let mut digits = [0; 16];
+        write_hex(&self.proof(purpose, text), &mut digits);
+        constant_time_eq(&digits, proof)
+    }
+
+    fn proof(&self, purpose: &str, text: &[u8]) -> [u8; 8] {
+        // Purpose, NUL, text: on the stack where they are short, as all but hostile ones are.
+        let mut short = [0; 128];
+        let (head, rest) = (purpose.len() + 1, purpose.len() + 1 + text.len());
+        let tag = match short.get_mut(..rest) {
+            Some(input) => {
+                input[..purpose.len()].copy_from_slice(purpose.as_bytes());
+                input[head..].copy_from_slice(text);
+                siphash24(*self.proving, input)
+            }
+            None => siphash24(*self.proving, &[purpose.as_bytes(), &[0], text].concat()),
+        };
+        tag.to_be_bytes()
     }
 
     /// The changing part of a temporary GRUU: one AES block over the registration's seed, a number that differs
@@ -61,41 +86,61 @@ impl Keys {
     }
 
     fn gruu_cipher(&self) -> Aes128 {
-        let (mut key, derived) = ([0; 16], self.derive("gruu", b""));
-        key.copy_from_slice(&derived[..16]);
-        Aes128::new(&key.into())
+        Aes128::new((&*self.gruu).into())
     }
 
     /// What loop detection hashes with, so that nobody outside can aim at a value.
     pub fn loop_seed(&self) -> u64 {
-        let derived = self.derive("loop", b"");
+        let derived = derive(&self.secret, "loop");
         derived.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
     /// A nonce for a challenge given at `unix_ms`: the time, and its proof.
     pub fn nonce(&self, unix_ms: u64, random: u32) -> String {
-        let stamp = format!("{unix_ms:x}.{random:08x}");
-        let proof = self.mac("nonce", stamp.as_bytes());
-        format!("{stamp}.{proof}")
+        let mut stamp = [0; 20];
+        write_hex(&unix_ms.to_be_bytes()[2..], &mut stamp[..12]);
+        write_hex(&random.to_be_bytes(), &mut stamp[12..]);
+        let mut nonce = String::with_capacity(36);
+        nonce.extend(stamp.map(char::from));
+        nonce.extend(self.proof("nonce", &stamp).iter().flat_map(|byte| digits(*byte)).map(char::from));
+        nonce
     }
 
     /// When a nonce was given, if it is one of ours, and a number that no other nonce has.
     pub fn read_nonce(&self, nonce: &[u8]) -> Option<(u64, u64)> {
-        let nonce = std::str::from_utf8(nonce).ok()?;
-        let (stamp, proof) = nonce.rsplit_once('.')?;
-        if self.mac("nonce", stamp.as_bytes()) != proof {
+        let (stamp, proof) = nonce.split_at_checked(20)?;
+        if !self.proves(proof, "nonce", stamp) {
             return None;
         }
-        let (time, random) = stamp.split_once('.')?;
+        let stamp = std::str::from_utf8(stamp).ok()?;
+        let (time, random) = stamp.split_at_checked(12)?;
         let time = u64::from_str_radix(time, 16).ok()?;
         Some((time, time << 32 | u64::from(u32::from_str_radix(random, 16).ok()?)))
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// HMAC-SHA-256 of a purpose under the secret.
+fn derive(secret: &[u8; 32], purpose: &str) -> Zeroizing<[u8; 32]> {
+    let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(secret) else { return Zeroizing::new([0; 32]) };
+    mac.update(purpose.as_bytes());
+    mac.update(&[0]);
+    Zeroizing::new(mac.finalize().into_bytes().into())
+}
+
+fn digits(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
+/// Two digits per byte, as far as there is room.
+fn write_hex(bytes: &[u8], to: &mut [u8]) {
+    for (pair, byte) in to.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&digits(*byte));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| digits(*byte)).map(char::from).collect()
 }
 
 impl fmt::Debug for Keys {
@@ -114,7 +159,9 @@ mod tests {
         let nonce = keys.nonce(1_700_000_000_000, 42);
         assert_eq!(keys.read_nonce(nonce.as_bytes()).map(|(time, _)| time), Some(1_700_000_000_000));
         assert_eq!(Keys::new([8; 32]).read_nonce(nonce.as_bytes()), None);
-        let later = nonce.replacen("18", "19", 1);
-        assert_eq!(keys.read_nonce(later.as_bytes()), None);
+        let mut later = nonce.into_bytes();
+        later[11] ^= 1;
+        assert_eq!(keys.read_nonce(&later), None);
+        assert_eq!(keys.read_nonce(b"short"), None);
     }
 }

@@ -35,6 +35,7 @@ mod overload;
 mod registrar;
 mod resolver;
 mod route;
+mod siphash;
 mod throttle;
 
 pub use calls::Calls;

@@ -47,20 +47,21 @@ pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
         }
         own += 1;
         let proof = uri.params.value(b"cw");
-        proved |= proof
-            .is_some_and(|proof| proof == keys.mac("route", msg.call_id().unwrap_or_default()).as_bytes());
+        proved |= proof.is_some_and(|proof| keys.proves(proof, "route", msg.call_id().unwrap_or_default()));
     }
     (own, proved)
 }
 
-/// The Record-Route value for one side of a dialog (§16.6 item 4), with the proof for its later requests.
-pub fn record_route(config: &Config, proof: &str, transport: Transport) -> Vec<u8> {
-    let (address, transport) = match (transport, config.tls) {
-        (Transport::Tls, Some(tls)) => (tls, ";transport=tls"),
-        (Transport::Tcp, _) => (config.sip, ";transport=tcp"),
-        _ => (config.sip, ""),
+/// The Record-Route value for one side of a dialog (§16.6 item 4), with the proof for its later requests; for
+/// a `sips` Request-URI, which goes over TLS alone, a `sips` URI.
+pub fn record_route(config: &Config, proof: &str, transport: Transport, secure: bool) -> Vec<u8> {
+    let (scheme, address, transport) = match (transport, config.tls) {
+        (Transport::Tls, Some(tls)) if secure => ("sips", tls, ""),
+        (Transport::Tls, Some(tls)) => ("sip", tls, ";transport=tls"),
+        (Transport::Tcp, _) => ("sip", config.sip, ";transport=tcp"),
+        _ => ("sip", config.sip, ""),
     };
-    format!("<sip:{address}{transport};lr;cw={proof}>").into_bytes()
+    format!("<{scheme}:{address}{transport};lr;cw={proof}>").into_bytes()
 }
 
 /// Whether a request outside a dialog begins one, so that the exchange stays on its path.

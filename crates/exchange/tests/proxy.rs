@@ -377,7 +377,7 @@ fn a_challenge_costs_no_transaction() {
 }
 
 #[test]
-fn guessing_is_stopped_and_the_others_behind_the_address_go_on() {
+fn guessing_is_slowed_down_and_the_others_behind_the_address_go_on() {
     let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
     let mut statuses = Vec::new();
     for _ in 0..12 {
@@ -393,7 +393,7 @@ fn guessing_is_stopped_and_the_others_behind_the_address_go_on() {
         statuses.push(bench.ask(request).msg().status().unwrap());
     }
     assert_eq!(statuses[..8], [401; 8]);
-    assert_eq!(statuses[8..], [403; 4]);
+    assert_eq!(statuses[8..], [503, 503, 503, 401], "then one in three seconds");
     assert_eq!(
         bench.register_as("bob", "bob", &[]).msg().status(),
         Some(200),
@@ -415,4 +415,72 @@ fn a_policy_is_changed_while_it_runs_and_a_faulty_one_is_refused() {
     assert_eq!(reload(r#"{"delivery":"redirect"}"#), Ok(()));
     let cseq = bench.invite(BOB, &[]);
     assert_eq!(bench.statuses(cseq).last(), Some(&302));
+}
+
+#[test]
+fn a_tag_opens_no_door_that_is_closed_without_it() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    for method in [Method::Message, Method::Invite, Method::Bye] {
+        let request = bench.request(method, BOB, "alice").header("To", format!("<{BOB}>;tag=made-up"));
+        assert_eq!(bench.ask(request).msg().status(), Some(481), "{method:?}");
+    }
+    assert!(bench.messages(bob).is_empty());
+}
+
+/// RFC 5630 §5.3.
+#[test]
+fn a_sips_request_does_not_go_to_a_contact_that_promises_no_tls() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    let cseq = bench.invite("sips:bob@example.com", &[]);
+    assert_eq!(bench.statuses(cseq).last(), Some(&480));
+    assert!(bench.messages(bob).is_empty());
+}
+
+/// RFC 3261 §8.1.1.5, RFC 4475 §3.1.2.4: neither silence nor forwarding.
+#[test]
+fn a_sequence_number_out_of_range_is_refused() {
+    let mut bench = Bench::new();
+    let request =
+        bench.request(Method::Options, "sip:example.com", "alice").header("To", "<sip:example.com>");
+    let serial = bench.last_serial();
+    let bytes = String::from_utf8(request.finish()).unwrap();
+    bench.send(bytes.replace(&format!("CSeq: {serial} "), "CSeq: 4294967296 ").as_bytes());
+    bench.world.run_for(SECOND);
+    let heard = bench.messages(bench.client);
+    assert_eq!(heard.last().map(|m| m.msg().status()), Some(Some(400)));
+}
+
+/// RFC 3261 §16.11: nothing is kept, repetitions go the same way with the same branch, and responses come back.
+#[test]
+fn the_stateless_mode_keeps_nothing() {
+    let mut config = config();
+    config.mode = causeway_exchange::Mode::Stateless;
+    config.policy.trusted = vec!["192.0.2.1".into()];
+    let mut bench = with_bob(config, &["<sip:bob@192.0.2.9>"]);
+    bench.world.run_for(40 * SECOND);
+    let bob = bench.peer("192.0.2.9");
+    let invite = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>")).finish();
+    for _ in 0..3 {
+        bench.send(&invite);
+        bench.world.run_for(SECOND);
+    }
+    let seen: Vec<_> =
+        bench.messages(bob).into_iter().filter(|m| m.msg().method() == Method::Invite).collect();
+    assert_eq!(seen.len(), 3, "whoever sends it repeats it");
+    let branch = |m: &Message| text(m.msg().top_via().unwrap().branch());
+    assert!(seen.iter().all(|m| branch(m) == branch(&seen[0])));
+    assert_eq!(seen[0].msg().max_forwards(), Some(69));
+    assert!(seen[0].msg().has(HeaderId::RecordRoute));
+    assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
+    let cancel = String::from_utf8(invite).unwrap().replace("INVITE", "CANCEL");
+    bench.send(cancel.as_bytes());
+    bench.world.run_for(SECOND);
+    let cancel = bench.asked(bob, Method::Cancel).unwrap();
+    assert_eq!(branch(&cancel), branch(&seen[0]), "so that the callee knows what is cancelled");
+    bench.respond(bob, &seen[0], 487, "b", &[]);
+    let statuses = bench.statuses(bench.last_serial());
+    assert_eq!(statuses, [487], "no 100 of our own");
+    assert_eq!(bench.messages(bench.client).last().unwrap().msg().vias().count(), 1);
 }

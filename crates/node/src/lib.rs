@@ -60,6 +60,7 @@
 
 mod held;
 mod metrics;
+mod numbers;
 mod outbox;
 mod question;
 mod time;
@@ -69,6 +70,7 @@ pub mod testing;
 
 pub use held::Held;
 pub use metrics::{Metric, Metrics};
+pub use numbers::{NumberHasher, NumberMap};
 pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Transport};
 pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};
 pub use rand_core::RngCore;

@@ -157,6 +157,7 @@ pub struct Outbox {
     items: Vec<(Gate, Item)>,
     gate: Gate,
     last_seq: u64,
+    deaf_below: Option<Level>,
 }
 
 #[derive(Debug)]
@@ -238,6 +239,17 @@ impl Outbox {
     /// Appends a line to a journal; see [`Output::Line`].
     pub fn line(&mut self, journal: &'static str, line: String) {
         self.push(Item::Line { journal, line });
+    }
+
+    /// Whether notices of this level reach anybody: asked before one is put together for every message. A driver
+    /// says by [`Outbox::listen_from`] what it wants; all, unless it does.
+    pub fn hears(&self, level: Level) -> bool {
+        self.deaf_below.is_none_or(|least| level >= least)
+    }
+
+    /// For the driver: notices below this level would be thrown away.
+    pub fn listen_from(&mut self, least: Level) {
+        self.deaf_below = Some(least);
     }
 
     /// Tells the operator.

@@ -1,17 +1,17 @@
 //! Many timers behind one deadline.
 
-use crate::Time;
+use crate::{NumberMap, Time};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::hash::Hash;
 
-/// Timers by key: at most one per key, the earliest first.
+/// Timers by key: at most one per key, the earliest first. Keys are numbers of one's own ([`crate::NumberHasher`]).
 ///
 /// Setting and cancelling cost O(log n) and O(1); cancelled entries leave the heap when they come to its
 /// top, or all at once when they outnumber the live ones.
 #[derive(Clone, Debug)]
 pub struct Timers<K> {
-    live: HashMap<K, (Time, u64)>,
+    live: NumberMap<K, (Time, u64)>,
     heap: BinaryHeap<Reverse<(Time, u64, K)>>,
     serial: u64,
 }
@@ -21,7 +21,7 @@ where
     K: Ord,
 {
     fn default() -> Self {
-        Self { live: HashMap::new(), heap: BinaryHeap::new(), serial: 0 }
+        Self { live: NumberMap::default(), heap: BinaryHeap::new(), serial: 0 }
     }
 }
 
@@ -29,19 +29,22 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
     /// Sets (or moves) the timer of `key`. Timers due at the same time fire in the order in which they were set.
     pub fn set(&mut self, key: K, at: Time) {
         self.serial += 1;
-        self.live.insert(key, (at, self.serial));
+        let moved = self.live.insert(key, (at, self.serial)).is_some() && self.leads(key);
         self.heap.push(Reverse((at, self.serial, key)));
         if self.heap.len() > 64 && self.heap.len() > 4 * self.live.len() {
             let live = &self.live;
             self.heap.retain(|Reverse((_, serial, key))| live.get(key).is_some_and(|l| l.1 == *serial));
+        } else if moved {
+            self.settle();
         }
-        self.settle();
     }
 
     /// Removes the timer of `key`; says whether there was one.
     pub fn cancel(&mut self, key: K) -> bool {
         let was = self.live.remove(&key).is_some();
-        self.settle();
+        if was && self.leads(key) {
+            self.settle();
+        }
         was
     }
 
@@ -75,6 +78,11 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
     /// Whether no timer is set.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty()
+    }
+
+    /// Whether the top of the heap is an entry of this key: only then may changing its timer touch the invariant.
+    fn leads(&self, key: K) -> bool {
+        self.heap.peek().is_some_and(|Reverse((_, _, top))| *top == key)
     }
 
     /// Keeps the invariant that the top of the heap is live, so that [`Timers::next`] is exact.

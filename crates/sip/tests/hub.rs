@@ -213,3 +213,25 @@ fn traffic_is_counted_by_transport() {
     });
     assert_eq!(tls_in.unwrap().value, 2.0);
 }
+
+/// RFC 4475 §3.1.2.4: a CSeq number beyond 32 bits is refused, and the refusal carries it as it came.
+#[test]
+fn a_cseq_that_is_no_number_is_refused_not_dropped() {
+    let mut bench = Bench::new();
+    let text = String::from_utf8_lossy(OPTIONS)
+        .replace("/TLS", "/UDP")
+        .replace("CSeq: 1 ", "CSeq: 36893488147419103232 ");
+    let from = address("192.0.2.1:5060");
+    assert!(bench.input(Input::Datagram { flow: Flow(0), from, bytes: text.as_bytes() }));
+    assert!(bench.arrived.is_empty());
+    let mut answers = Vec::new();
+    bench.out.drain(|_, output| {
+        if let Output::Datagram { to, bytes, .. } = output {
+            answers.push((to, String::from_utf8_lossy(bytes).into_owned()));
+        }
+    });
+    let [(to, answer)] = &answers[..] else { panic!("one answer, not {answers:?}") };
+    assert_eq!(*to, from);
+    assert!(answer.starts_with("SIP/2.0 400 "), "{answer}");
+    assert!(answer.contains("\r\nCSeq: 36893488147419103232 OPTIONS\r\n"), "{answer}");
+}

@@ -78,13 +78,6 @@ pub const ALL: &[Explained] = &[
         |one| one.is("no such user") && answered(one, 480, 404),
     ),
     class(
-        "cseq-range",
-        Theirs,
-        "CSeq 4294967296: Causeway drops the request in silence, Kamailio forwards it or refuses it for other reasons",
-        "RFC 3261 §8.1.1.5 and RFC 4475 §3.1.2.4: neither silence nor forwarding, but 400",
-        |one| one.is("CSeq too large") && refused_by_us(one, 0),
-    ),
-    class(
         "cseq-range-400",
         Ours,
         "CSeq 4294967296: 400 from Causeway; Kamailio forwards it",
@@ -277,13 +270,6 @@ pub const ALL: &[Explained] = &[
         |one| one.is("within a dialog") && one.is("Route to the domain"),
     ),
     class(
-        "order-of-checks",
-        Both,
-        "A request with several faults is refused for different ones",
-        "RFC 3261 §16.3 gives an order; whether credentials or the body's length come first it does not say",
-        |one| one.statuses.0 >= 400 && one.statuses.1 >= 400 && one.traits.len() > 3,
-    ),
-    class(
         "text-and-absent",
         Ours,
         "Text after the body, for somebody who is not there: see body-surplus",
@@ -297,9 +283,21 @@ pub const ALL: &[Explained] = &[
         "RFC 3261 §8.2.6.2: no valid answer can be made without it",
         |one| one.is("no CSeq") && refused_by_us(one, 0),
     ),
-    class("trying-before-refusal", Both, "100 before a refusal that comes late", "RFC 3261 §16.2", |one| {
-        one.field == "provisional" && one.ours == "[100]"
-    }),
+    class(
+        "late-cancel",
+        Ours,
+        "CANCEL after the 200 to the INVITE: answered 200 by both; Kamailio then sends a 500 to the INVITE as well",
+        "RFC 3261 §9.2: it has no effect on a request that has its final response",
+        |one| one.is("CANCEL after the answer") && one.field == "provisional" && one.theirs == "[500]",
+    ),
+    class(
+        "publish",
+        Ours,
+        "PUBLISH of an event package that is not known: 489 from Causeway, which is the presence server of its users; \
+         Kamailio's sample forwards it",
+        "RFC 3903 §6 item 2",
+        |one| one.method == "PUBLISH" && refused_by_us(one, 489),
+    ),
     class(
         "register-star",
         Ours,

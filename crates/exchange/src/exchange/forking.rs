@@ -1,7 +1,7 @@
 //! One request, several places: groups of targets one after the other, and for each target the ways to it.
 
 use super::routing::{BREADTH, Change, grant_session};
-use super::{Exchange, Waiting};
+use super::{Exchange, Waiting, log};
 use crate::identity::Sender;
 use crate::resolver::{Location, Pending};
 use crate::route;
@@ -284,6 +284,7 @@ impl Exchange {
         plan.sender = sender;
         let Some(branch) = branch else { return false };
         self.counters.forwarded += 1;
+        log::sent(out, request.msg(), &hop, copy.uri.as_deref().unwrap_or_default());
         self.calls.branch(id, copy.uri.as_deref().unwrap_or(request.msg().request_uri()));
         if !rest.is_empty() {
             plan.trying.insert(branch, (hop.peer, hop.transport, rest));
@@ -325,6 +326,7 @@ impl Exchange {
     ) {
         let status = message.msg().status().unwrap_or(0);
         self.counters.relayed(status);
+        log::outcome(out, message.msg(), format_args!("branch={branch}"));
         let plan = self.plans.get(&id);
         if status == 487 && plan.is_some_and(|plan| plan.rung_out) && !self.core.is_over(id) {
             // Nobody has cancelled but us, so that somebody else could have been tried.

@@ -1,18 +1,19 @@
 //! Who may send what: credentials, trust, and whose name a request may bear.
 
-use super::{Exchange, Waiting};
+use super::{Exchange, Waiting, log};
 use crate::auth::{Auth, Ticket};
 use crate::config::Foreign;
 use crate::identity::Sender;
 use crate::overload::{self, Load, Shed};
-use crate::route;
+use crate::{route, throttle};
+
 use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
 use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly, stateless_tag};
 use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
 use std::net::IpAddr;
 
 /// What a request must show.
-enum Demand {
+pub(super) enum Demand {
     /// Nothing: it goes on for this sender.
     Nothing(Sender),
     /// Credentials of this domain.
@@ -46,7 +47,7 @@ impl Exchange {
         }
     }
 
-    fn demand(&self, msg: Msg<'_>, from: Hop) -> Demand {
+    pub(super) fn demand(&self, msg: Msg<'_>, from: Hop) -> Demand {
         let anybody = Sender::default();
         if !self.config.authenticate {
             return Demand::Nothing(anybody);
@@ -66,7 +67,9 @@ impl Exchange {
         let to_us = ours(Uri::parse(msg.request_uri()));
         if msg.to_tag().is_some() && !matches!(msg.method(), Method::Subscribe | Method::Publish) {
             // Inside a dialog that did not begin here, or whose route is not the one given by us.
-            return match (to_us, msg.has(HeaderId::Route)) {
+            // A tag must open no door that is closed without it; a GRUU is a door of its own (RFC 5627 §6.1).
+            let gruu = to_us && Uri::parse(msg.request_uri()).is_some_and(|uri| uri.params.has(b"gr"));
+            return match (gruu, msg.has(HeaderId::Route) && !to_us) {
                 (true, _) => Demand::Nothing(anybody),
                 (false, true) => Demand::Refuse(403),
                 (false, false) => Demand::Refuse(481),
@@ -108,6 +111,7 @@ impl Exchange {
         self.counters.challenged += 1;
         let (status, name) = challenge_kind(msg);
         self.counters.answered_here(status);
+        log::outcome(out, msg, format_args!("challenged={status} from={}", from.peer));
         let values = self.gatekeeper.challenges(ctx, &self.keys, false);
         let answer = |msg: Msg<'_>| {
             let response = response_to(msg, status, None, Some(&stateless_tag(msg)));
@@ -168,8 +172,10 @@ impl Exchange {
             Auth::Ask(credential, ticket) => {
                 let client = self.client(message.msg(), from);
                 if !self.throttle.admits(&credential.username, client, ctx.unix_ms) {
-                    let warning: &[u8] = b"399 causeway \"too many wrong passwords; wait five minutes\"";
-                    return self.reply_with(ctx, id, 403, &[("Warning", warning)], out);
+                    let wait = throttle::PAUSE_MS.div_ceil(1000).to_string();
+                    let warning: &[u8] = b"399 causeway \"too many wrong passwords\"";
+                    let headers = [("Retry-After", wait.as_bytes()), ("Warning", warning)];
+                    return self.reply_with(ctx, id, 503, &headers, out);
                 }
                 let account = credential.username.clone();
                 let waiting = Waiting::Credential { id, ticket, account, client };

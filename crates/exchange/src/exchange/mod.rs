@@ -2,10 +2,12 @@
 
 mod forking;
 mod gate;
+mod log;
 mod registering;
 mod report;
 mod routing;
 mod serving;
+mod stateless;
 
 use crate::auth::{Gatekeeper, Ticket};
 use crate::calls::Calls;
@@ -203,6 +205,9 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         self.counters.answered_here(status);
+        if let Some(request) = self.core.request(id) {
+            log::outcome(out, request.msg(), format_args!("answered={status}"));
+        }
         self.core.reply(ctx, id, status, None, headers, &mut self.hub.sink(out));
         self.calls.rejected(ctx.unix_ms, id, status, out);
     }
@@ -210,6 +215,7 @@ impl Exchange {
     fn request(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
         self.counters.request(msg.method());
+        log::request(out, msg, &from);
         if self.draining && route::begins_dialog(msg) {
             return self.reply_with(ctx, id, 503, &[("Retry-After", b"10")], out);
         }
@@ -312,7 +318,9 @@ impl Node for Exchange {
             if self.shed_at_the_door(ctx, from, &message, out) {
                 continue;
             }
-            if self.challenge_at_the_door(ctx, from, &message, out) {
+            if self.challenge_at_the_door(ctx, from, &message, out)
+                || self.pass_statelessly(ctx, from, &message, out)
+            {
                 continue;
             }
             self.core.receive(ctx, from, message, &mut self.hub.sink(out));

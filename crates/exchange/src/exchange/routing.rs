@@ -11,7 +11,7 @@ use causeway_node::{Ctx, Outbox, Question};
 use causeway_sip::locate::Candidate;
 use causeway_sip::proxy::Identity;
 use causeway_sip::transaction::{ServerId, Transport};
-use causeway_sip::{Edit, HeaderId, Message, Method, NameAddr, Uri};
+use causeway_sip::{Edit, HeaderId, Message, Method, NameAddr, Scheme, Uri};
 use causeway_store::record::Binding;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -85,6 +85,17 @@ impl Exchange {
             }
             return;
         }
+        // RFC 5630 §5.3: who asks for TLS all the way is not brought to a contact that does not promise it.
+        let secure =
+            |binding: &&Binding| binding.contact.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("sips:"));
+        let bindings: Vec<&Binding> = match uri.scheme {
+            Scheme::Sips => bindings.into_iter().filter(secure).collect(),
+            _ => bindings,
+        };
+        if bindings.is_empty() {
+            let warning: &[u8] = b"380 causeway \"SIPS Not Allowed\"";
+            return self.reply_with(ctx, id, 480, &[("Warning", warning)], out);
+        }
         match self.config.policy.delivery {
             Delivery::Redirect => {
                 let contacts: Vec<Vec<u8>> = bindings.iter().map(|binding| redirection(binding)).collect();
@@ -122,10 +133,12 @@ impl Exchange {
         if route::begins_dialog(msg) {
             let proof = self.keys.mac("route", msg.call_id().unwrap_or_default());
             // Towards the callee first: RFC 5658 §5, two where the transports differ.
-            let onward = route::record_route(&self.config, &proof, change.to);
+            let secure =
+                msg.request_uri().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
+            let onward = route::record_route(&self.config, &proof, change.to, secure);
             edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[&onward]);
             if change.from != change.to {
-                let back = route::record_route(&self.config, &proof, change.from);
+                let back = route::record_route(&self.config, &proof, change.from, secure);
                 edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[&back]);
             }
         }
@@ -167,7 +180,7 @@ impl Exchange {
     }
 
     /// The best place that a URI names, as far as it is known without asking.
-    fn place_in_hand(&mut self, ctx: &mut Ctx<'_>, uri: &[u8]) -> Option<Candidate> {
+    pub(super) fn place_in_hand(&mut self, ctx: &mut Ctx<'_>, uri: &[u8]) -> Option<Candidate> {
         let uri = Uri::parse(uri)?;
         match self.resolver.locate(ctx.now, &uri, ctx.rng).ok()? {
             crate::resolver::Location::Found(candidates) => candidates.into_iter().next(),
@@ -203,7 +216,7 @@ fn groups(bindings: &[&Binding], all_at_once: bool) -> VecDeque<Group> {
 
 /// How a contact is reached: by its Path; else on the flow that it registered on, where that is a connection, an
 /// outbound flow, or the only way through a NAT; else as its URI says.
-fn way_to(binding: &Binding) -> Copy {
+pub(super) fn way_to(binding: &Binding) -> Copy {
     let first = binding.path.first().and_then(|path| NameAddr::parse(path.as_bytes()));
     let next = match (first, flow_of(binding)) {
         (Some(path), _) => Next::Uri(path.uri.to_vec()),

@@ -53,11 +53,15 @@ pub(crate) struct Member {
 
 impl Member {
     pub fn new(index: usize, setup: Setup, mail: Mail) -> std::io::Result<Self> {
+        let mut out = Outbox::default();
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            out.listen_from(causeway_node::Level::Info);
+        }
         Ok(Self {
             journal: Journal::new(index, &setup.name, setup.persister, mail)?,
             name: setup.name,
             node: setup.node,
-            out: Outbox::default(),
+            out,
             rng: StdRng::try_from_os_rng().map_err(std::io::Error::other)?,
             flows: Flows::default(),
             authority: setup.authority,

@@ -29,7 +29,7 @@ pub struct Credentials<'a> {
     response: Cow<'a, [u8]>,
     count_digits: Cow<'a, [u8]>,
     cnonce: Cow<'a, [u8]>,
-    params: AuthParams<'a>,
+    whole: &'a [u8],
 }
 
 impl<'a> Credentials<'a> {
@@ -66,7 +66,7 @@ impl<'a> Credentials<'a> {
             response: params.need("response")?,
             count_digits,
             cnonce: cnonce.unwrap_or_default(),
-            params,
+            whole: value,
         })
     }
 
@@ -116,7 +116,7 @@ impl<'a> Credentials<'a> {
 
     /// Any other parameter, without its quotes.
     pub fn param(&self, name: &[u8]) -> Option<Cow<'a, [u8]>> {
-        self.params.get(name)
+        AuthParams::parse(self.whole).ok()?.get(name)
     }
 }
 

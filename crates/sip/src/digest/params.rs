@@ -4,10 +4,13 @@ use super::DigestError;
 use crate::bytes::{TOKEN, head, quoted_end, same, skip_lws, span, split_comma, tail, trim, unquote};
 use std::borrow::Cow;
 
-/// The parameters after a scheme.
-#[derive(Clone, Copy)]
+/// More parameters than all RFCs together define; the bound keeps the search for names that occur twice short.
+const MOST: usize = 32;
+
+/// The parameters after a scheme, at most [`MOST`], taken apart once.
 pub(super) struct AuthParams<'a> {
-    rest: &'a [u8],
+    list: [(&'a [u8], &'a [u8]); MOST],
+    len: usize,
 }
 
 impl<'a> AuthParams<'a> {
@@ -22,53 +25,58 @@ impl<'a> AuthParams<'a> {
         if !same(b"Digest", head(value, scheme)) {
             return Err(DigestError::Scheme);
         }
-        let params = AuthParams { rest: tail(value, scheme) };
-        let mut count = 0;
-        for param in params {
-            let (name, _) = param?;
-            // Thirty-two are more than all RFCs together define; the bound keeps this from being quadratic.
-            count += 1;
-            if count > 32 || params.take(count - 1).any(|seen| seen.is_ok_and(|(seen, _)| same(seen, name))) {
+        let mut params = AuthParams { list: [(&[], &[]); MOST], len: 0 };
+        let mut rest = skip_lws(tail(value, scheme));
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix(b",") {
+                rest = skip_lws(after);
+                continue;
+            }
+            let (name, value, after) = next(rest).ok_or(DigestError::Malformed)?;
+            if params.known().any(|(seen, _)| same(seen, name)) {
                 return Err(DigestError::Malformed);
             }
+            *params.list.get_mut(params.len).ok_or(DigestError::Malformed)? = (name, value);
+            params.len += 1;
+            rest = after;
         }
         Ok(params)
     }
 
-    /// The value of a name, without its quotes.
-    pub(super) fn get(self, name: &[u8]) -> Option<Cow<'a, [u8]>> {
-        self.filter_map(Result::ok).find(|(found, _)| same(name, found)).map(|(_, value)| unquote(value))
+    fn known(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.list.iter().take(self.len).copied()
     }
 
-    pub(super) fn need(self, name: &'static str) -> Result<Cow<'a, [u8]>, DigestError> {
+    /// The value of a name, without its quotes.
+    pub(super) fn get(&self, name: &[u8]) -> Option<Cow<'a, [u8]>> {
+        self.known().find(|(found, _)| same(name, found)).map(|(_, value)| unquote(value))
+    }
+
+    pub(super) fn need(&self, name: &'static str) -> Result<Cow<'a, [u8]>, DigestError> {
         self.get(name.as_bytes()).ok_or(DigestError::Missing(name))
     }
 }
 
-impl<'a> Iterator for AuthParams<'a> {
-    type Item = Result<(&'a [u8], &'a [u8]), DigestError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
-            let (part, rest) = split_comma(self.rest);
-            self.rest = rest.unwrap_or_default();
-            let part = trim(part);
-            if !part.is_empty() {
-                return Some(split(part).ok_or(DigestError::Malformed));
-            }
+/// The first parameter, its value with quotes if it has any, and what follows its comma.
+fn next(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let length = span(text, TOKEN);
+    let value = skip_lws(skip_lws(tail(text, length)).strip_prefix(b"=")?);
+    let (value, rest) = match value.first() {
+        Some(b'"') => {
+            let end = quoted_end(value, 0)?;
+            let rest = skip_lws(tail(value, end));
+            (head(value, end), if rest.is_empty() { rest } else { rest.strip_prefix(b",")? })
         }
-        None
-    }
-}
-
-fn split(part: &[u8]) -> Option<(&[u8], &[u8])> {
-    let length = span(part, TOKEN);
-    let value = skip_lws(skip_lws(tail(part, length)).strip_prefix(b"=")?);
-    let whole = match value.first() {
-        Some(b'"') => quoted_end(value, 0)? == value.len(),
-        _ => !value.iter().any(|&b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b'"')),
+        _ => {
+            let (value, rest) = split_comma(value);
+            let value = trim(value);
+            if value.iter().any(|&b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b'"')) {
+                return None;
+            }
+            (value, rest.unwrap_or_default())
+        }
     };
-    (length > 0 && whole).then_some((head(part, length), value))
+    (length > 0).then_some((head(text, length), value, skip_lws(rest)))
 }
 
 /// Appends `name="value"`, quotes and back-slashes escaped, line ends made blanks.

@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::transaction::{Hop, Transport};
-use crate::{FrameError, Framed, Message, Msg, response_to, validate};
+use crate::{FrameError, Framed, HeaderId, Message, Msg, response_to, validate};
 use causeway_node::{Flow, Outbox};
 use std::net::SocketAddr;
 
@@ -96,6 +96,6 @@ fn refusal(msg: Msg<'_>, status: u16, reason: &str) -> Option<Vec<u8>> {
         && msg.method() != crate::Method::Ack
         && msg.top_via().is_some()
         && msg.call_id().is_some()
-        && msg.cseq().is_some();
+        && msg.header(HeaderId::CSeq).is_some();
     answerable.then(|| response_to(msg, status, Some(reason), Some(b"cw-refused")).finish())
 }

@@ -108,9 +108,20 @@ const ABSENT: u16 = u16::MAX;
 
 impl Default for Index {
     fn default() -> Index {
+        Index::with_room(64)
+    }
+}
+
+impl Index {
+    /// An index for one message alone: most have no more header lines.
+    pub(crate) fn for_one() -> Index {
+        Index::with_room(16)
+    }
+
+    fn with_room(lines: usize) -> Index {
         Index {
             start: StartSpans::default(),
-            entries: Vec::with_capacity(64),
+            entries: Vec::with_capacity(lines),
             first: [ABSENT; HeaderId::COUNT],
             headers_end: 0,
             body: Span::default(),
@@ -120,9 +131,7 @@ impl Default for Index {
             malformed: false,
         }
     }
-}
 
-impl Index {
     /// An index with room for 64 header lines.
     pub fn new() -> Index {
         Index::default()

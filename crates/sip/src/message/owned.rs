@@ -2,19 +2,22 @@
 
 use super::{Index, Msg, ParseError};
 use std::fmt;
+use std::sync::Arc;
 
-/// A message that owns its bytes.
+/// A message that owns its bytes. A clone shares them.
 ///
 /// `Debug` prints it as text with the values of Authorization and Proxy-Authorization left out.
 #[derive(Clone)]
-pub struct Message {
+pub struct Message(Arc<Whole>);
+
+struct Whole {
     bytes: Vec<u8>,
     index: Index,
 }
 
 impl Message {
     pub(super) fn from_parts(bytes: Vec<u8>, index: Index) -> Message {
-        Message { bytes, index }
+        Message(Arc::new(Whole { bytes, index }))
     }
 
     /// Takes and indexes the bytes of one message.
@@ -23,20 +26,23 @@ impl Message {
     /// [`ParseError`] when they are none.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Message, ParseError> {
         let bytes = bytes.into();
-        let mut index = Index::new();
+        let mut index = Index::for_one();
         index.parse(&bytes)?;
-        Ok(Message { bytes, index })
+        Ok(Message(Arc::new(Whole { bytes, index })))
     }
 
     /// The borrowed view, which has all the accessors.
     #[inline]
     pub fn msg(&self) -> Msg<'_> {
-        Msg::new(&self.bytes, &self.index)
+        Msg::new(&self.0.bytes, &self.0.index)
     }
 
     /// The bytes, what follows the message included.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        match Arc::try_unwrap(self.0) {
+            Ok(whole) => whole.bytes,
+            Err(shared) => shared.bytes.clone(),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use super::context::{Branch as Copy, BranchState, Context};
 use super::wire::{declare_length, refusal, write_forwarded, write_via};
 use crate::transaction::{self as tx, Branch, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing};
 use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
-use causeway_node::{Ctx, Flow, Time, Timers};
-use std::collections::{HashMap, HashSet, VecDeque};
+use causeway_node::{Ctx, Flow, NumberMap, Time, Timers};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 /// What an element should decide or know.
@@ -113,8 +113,8 @@ pub struct Manner {
 #[derive(Default)]
 pub struct Core {
     pub(super) layer: Layer,
-    pub(super) contexts: HashMap<ServerId, Context>,
-    pub(super) owner: HashMap<ClientId, (ServerId, usize)>,
+    pub(super) contexts: NumberMap<ServerId, Context>,
+    pub(super) owner: NumberMap<ClientId, (ServerId, usize)>,
     pub(super) timer_c: Timers<(ServerId, usize)>,
     pub(super) patience: Timers<(ServerId, usize)>,
     pub(super) own: HashSet<ClientId>,
@@ -242,8 +242,8 @@ impl Core {
         write_via(&mut self.via, to.transport, identity, branch);
         write_forwarded(&mut self.scratch, &context.request, &self.via, edit);
         declare_length(&mut self.scratch, context.request.msg(), to.transport);
-        let message = Message::parse(self.scratch.as_slice()).ok()?;
-        let client = self.layer.request(ctx.now, branch, to, message, sink);
+        let method = context.request.msg().method();
+        let client = self.layer.request_as(ctx.now, branch, to, method, &self.scratch, sink);
         let index = context.branches.len();
         context.branches.push(Copy::new(client, manner.has_alternative));
         if let Some(patience) = manner.patience.filter(|_| manner.has_alternative) {
@@ -363,8 +363,8 @@ impl Core {
         edit.push_via(bare.msg(), &[&self.via]);
         self.scratch.clear();
         edit.apply(bare.msg(), &mut self.scratch);
-        let message = Message::parse(self.scratch.as_slice()).ok()?;
-        let client = self.layer.request(ctx.now, branch, to, message, sink);
+        let method = bare.msg().method();
+        let client = self.layer.request_as(ctx.now, branch, to, method, &self.scratch, sink);
         self.own.insert(client);
         Some(client)
     }

@@ -1,42 +1,13 @@
 //! All transactions of one element.
 
+use super::branch::Branch;
 use super::machine::{Client, Server, Step, Timer};
 use super::{Hop, Sink, Timing, Transport};
-use crate::{Message, Method, Msg};
-use causeway_node::{Ctx, Flow, Time, Timers};
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
+use crate::{Index, Message, Method, Msg};
+use causeway_node::{Flow, NumberMap, Time, Timers};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
-
-/// The branch parameter of a client transaction of ours: `z9hG4bK-cw`, 16 hexadecimal digits, and whatever
-/// the element appends after a further `-` (a loop-detection hash, RFC 5393 §4.2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Branch(u64);
-
-impl Branch {
-    const PREFIX: &'static str = "z9hG4bK-cw";
-
-    /// A new one that nobody can guess.
-    pub fn new(ctx: &mut Ctx<'_>) -> Self {
-        Self(ctx.rng.next_u64())
-    }
-
-    /// Reads a branch parameter; `None` if it is not one of ours.
-    pub fn read(branch: &[u8]) -> Option<Self> {
-        let rest = branch.strip_prefix(Self::PREFIX.as_bytes())?;
-        let (digits, after) = rest.split_at_checked(16)?;
-        if !matches!(after.first(), None | Some(b'-')) || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(Self)
-    }
-}
-
-impl fmt::Display for Branch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{:016x}", Self::PREFIX, self.0)
-    }
-}
 
 /// A client transaction: its branch, and whether it is the CANCEL that shares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,7 +96,10 @@ pub enum Event {
 struct ClientEntry {
     state: Client,
     hop: Hop,
-    request: Message,
+    /// The timers that run.
+    armed: Armed,
+    /// What was sent, as long as it may have to be repeated, acknowledged or cancelled; empty after that.
+    request: Box<[u8]>,
     /// The element wants it cancelled, but no provisional response has come yet (RFC 3261 §9.1).
     cancel_wanted: bool,
     cancelled: bool,
@@ -134,8 +108,28 @@ struct ClientEntry {
 struct ServerEntry {
     state: Server,
     hop: Hop,
-    key: Box<[u8]>,
+    /// The timers that run.
+    armed: Armed,
+    key: u128,
+    /// The last response, as long as it may have to be repeated; empty after that.
     last: Vec<u8>,
+}
+
+/// Which timers of a transaction run: most have one at a time.
+#[derive(Clone, Copy, Default)]
+struct Armed(u16);
+
+impl Armed {
+    fn set(&mut self, timer: Timer) {
+        self.0 |= 1 << timer as u16;
+    }
+
+    /// Notes that a timer does not run any more; says whether it did.
+    fn take(&mut self, timer: Timer) -> bool {
+        let did = self.0 >> timer as u16 & 1 == 1;
+        self.0 &= !(1 << timer as u16);
+        did
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -148,13 +142,17 @@ enum Owner {
 #[derive(Default)]
 pub struct Layer {
     timing: Timing,
-    clients: HashMap<ClientId, ClientEntry>,
-    servers: HashMap<ServerId, ServerEntry>,
-    by_request: HashMap<Box<[u8]>, ServerId>,
+    clients: NumberMap<ClientId, ClientEntry>,
+    servers: NumberMap<ServerId, ServerEntry>,
+    /// Server transactions by the hash of what makes their requests the same. Its keys are secret and it has 128
+    /// bits: nobody finds two requests that collide.
+    by_request: NumberMap<u128, ServerId>,
+    hashers: [RandomState; 2],
     timers: Timers<(Owner, Timer)>,
     events: VecDeque<Event>,
     serial: u64,
     scratch: Vec<u8>,
+    index: Index,
     /// Requests not served because [`Layer::LIMIT`] was reached.
     pub refused: u64,
 }
@@ -214,13 +212,27 @@ impl Layer {
         request: Message,
         sink: &mut impl Sink,
     ) -> ClientId {
-        let method = request.msg().method();
+        let msg = request.msg();
+        self.request_as(now, branch, hop, msg.method(), msg.bytes(), sink)
+    }
+
+    /// The same for a request of this method that is at hand as bytes.
+    pub fn request_as(
+        &mut self,
+        now: Time,
+        branch: Branch,
+        hop: Hop,
+        method: Method<'_>,
+        request: &[u8],
+        sink: &mut impl Sink,
+    ) -> ClientId {
         let id = ClientId { branch, cancel: method == Method::Cancel };
-        sink.send(&hop, request.msg().bytes());
+        sink.send(&hop, request);
         let (state, step) = Client::start(method == Method::Invite, hop.transport.reliable(), &self.timing);
-        let entry = ClientEntry { state, hop, request, cancel_wanted: false, cancelled: false };
+        let (armed, request) = (Armed::default(), request.into());
+        let mut entry = ClientEntry { state, hop, armed, request, cancel_wanted: false, cancelled: false };
+        run_timers(&mut self.timers, now, Owner::Client(id), &mut entry.armed, &step);
         self.clients.insert(id, entry);
-        self.run_timers(now, Owner::Client(id), &step);
         id
     }
 
@@ -240,10 +252,14 @@ impl Layer {
             return false;
         }
         sink.send(&entry.hop, response);
-        entry.last.clear();
-        entry.last.extend_from_slice(response);
         let (state, step) = entry.state.response(status, entry.hop.transport.reliable(), &self.timing);
         entry.state = state;
+        entry.last.clear();
+        if state.repeats() {
+            entry.last.extend_from_slice(response);
+        } else {
+            entry.last = Vec::new();
+        }
         self.finish_server(now, id, &step);
         true
     }
@@ -373,9 +389,13 @@ impl Layer {
         entry.state = state;
         let cancel_now = entry.cancel_wanted && state == Client::InviteProceeding;
         if step.ack
-            && let Some(ack) = crate::ack_for(entry.request.msg(), msg)
+            && self.index.parse(&entry.request).is_ok()
+            && let Some(ack) = crate::ack_for(Msg::new(&entry.request, &self.index), msg)
         {
             sink.send(&entry.hop, &ack);
+        }
+        if !state.needs_request() {
+            entry.request = Box::default();
         }
         if step.pass {
             self.events.push_back(Event::Response { id, message });
@@ -391,20 +411,24 @@ impl Layer {
         entry.cancel_wanted = false;
         entry.cancelled = true;
         let hop = entry.hop;
-        let cancel = crate::cancel_for(entry.request.msg());
+        let parsed = self.index.parse(&entry.request).is_ok();
+        let request = parsed.then(|| Msg::new(&entry.request, &self.index));
+        let cancel = request.and_then(crate::cancel_for);
         // A UAS that knows no CANCEL never ends the INVITE: after 64*T1 it counts as cancelled (§9.1).
         self.timers.set((Owner::Client(id), Timer::B), now + self.timing.t1 * 64);
-        if let Some(Ok(cancel)) = cancel.map(Message::parse) {
-            self.request(now, id.branch, hop, cancel, sink);
+        entry.armed.set(Timer::B);
+        if let Some(cancel) = cancel {
+            self.request_as(now, id.branch, hop, Method::Cancel, &cancel, sink);
         }
     }
 
     fn client_timer(&mut self, now: Time, id: ClientId, timer: Timer, sink: &mut impl Sink) {
         let Some(entry) = self.clients.get_mut(&id) else { return };
+        entry.armed.take(timer);
         let (state, step) = entry.state.timer(timer, &self.timing);
         entry.state = state;
         if step.resend {
-            sink.send(&entry.hop, entry.request.msg().bytes());
+            sink.send(&entry.hop, &entry.request);
         }
         if step.timed_out {
             self.events.push_back(Event::Failed { id, why: Failure::Timeout });
@@ -414,6 +438,7 @@ impl Layer {
 
     fn server_timer(&mut self, now: Time, id: ServerId, timer: Timer, sink: &mut impl Sink) {
         let Some(entry) = self.servers.get_mut(&id) else { return };
+        entry.armed.take(timer);
         let (state, step) = entry.state.timer(timer, &self.timing);
         entry.state = state;
         if step.resend {
@@ -426,47 +451,40 @@ impl Layer {
     }
 
     fn finish_client(&mut self, now: Time, id: ClientId, step: &Step) {
-        self.run_timers(now, Owner::Client(id), step);
+        let Some(entry) = self.clients.get_mut(&id) else { return };
+        run_timers(&mut self.timers, now, Owner::Client(id), &mut entry.armed, step);
         if step.end {
             self.end(Owner::Client(id));
         }
     }
 
     fn finish_server(&mut self, now: Time, id: ServerId, step: &Step) {
-        self.run_timers(now, Owner::Server(id), step);
+        let Some(entry) = self.servers.get_mut(&id) else { return };
+        run_timers(&mut self.timers, now, Owner::Server(id), &mut entry.armed, step);
         if step.end {
             self.end(Owner::Server(id));
         }
     }
 
-    fn run_timers(&mut self, now: Time, owner: Owner, step: &Step) {
-        for timer in step.stop {
-            self.timers.cancel((owner, *timer));
-        }
-        for (timer, after) in step.set.iter().flatten() {
-            self.timers.set((owner, *timer), now + *after);
-        }
-    }
-
     fn end(&mut self, owner: Owner) {
         use Timer::{A, B, D, E, F, G, H, I, J, K, L, M};
-        let timers: &[Timer] = match owner {
-            Owner::Client(_) => &[A, B, D, E, F, K, M],
-            Owner::Server(_) => &[G, H, I, J, L],
-        };
-        for timer in timers {
-            self.timers.cancel((owner, *timer));
-        }
-        match owner {
+        let mut armed = match owner {
             Owner::Client(id) => {
-                self.clients.remove(&id);
                 self.events.push_back(Event::ClientEnded { id });
+                self.clients.remove(&id).map(|entry| entry.armed)
             }
             Owner::Server(id) => {
-                if let Some(entry) = self.servers.remove(&id) {
-                    self.by_request.remove(&entry.key);
-                }
                 self.events.push_back(Event::ServerEnded { id });
+                self.servers.remove(&id).map(|entry| {
+                    self.by_request.remove(&entry.key);
+                    entry.armed
+                })
+            }
+        }
+        .unwrap_or_default();
+        for timer in [A, B, D, E, F, G, H, I, J, K, L, M] {
+            if armed.take(timer) {
+                self.timers.cancel((owner, timer));
             }
         }
     }
@@ -475,23 +493,40 @@ impl Layer {
         let method = msg.method();
         self.serial += 1;
         let id = ServerId(self.serial);
-        write_key(&mut self.scratch, *msg, method);
-        let key: Box<[u8]> = self.scratch.as_slice().into();
-        self.by_request.insert(key.clone(), id);
-        let state = Server::start(method == Method::Invite);
-        self.servers.insert(id, ServerEntry { state, hop, key, last: Vec::new() });
+        let key = self.key(*msg, method);
+        self.by_request.insert(key, id);
+        let (state, armed) = (Server::start(method == Method::Invite), Armed::default());
+        self.servers.insert(id, ServerEntry { state, hop, armed, key, last: Vec::new() });
         id
     }
 
+    fn key(&mut self, msg: Msg<'_>, method: Method<'_>) -> u128 {
+        write_key(&mut self.scratch, msg, method);
+        let [high, low] = self.hashers.each_ref().map(|hasher| u128::from(hasher.hash_one(&*self.scratch)));
+        high << 64 | low
+    }
+
     fn server_key(&mut self, msg: &Msg<'_>, method: Method<'_>) -> Option<ServerId> {
-        write_key(&mut self.scratch, *msg, method);
-        self.by_request.get(self.scratch.as_slice()).copied()
+        let key = self.key(*msg, method);
+        self.by_request.get(&key).copied()
     }
 
     /// How long the user of an INVITE server transaction waits for the ACK to a 2xx, and for how long it
     /// repeats that (RFC 3261 §13.3.1.4).
     pub fn ack_wait(&self) -> Duration {
         self.timing.t1 * 64
+    }
+}
+
+fn run_timers(timers: &mut Timers<(Owner, Timer)>, now: Time, owner: Owner, armed: &mut Armed, step: &Step) {
+    for timer in step.stop {
+        if armed.take(*timer) {
+            timers.cancel((owner, *timer));
+        }
+    }
+    for (timer, after) in step.set.iter().flatten() {
+        timers.set((owner, *timer), now + *after);
+        armed.set(*timer);
     }
 }
 
@@ -508,23 +543,24 @@ fn may_answer(sent_to: &Hop, from: &Hop) -> bool {
 /// What makes two requests the same (RFC 3261 §17.2.3): branch, sent-by and method; of a client from before
 /// RFC 3261 its whole top Via, with Request-URI, From, Call-ID and CSeq.
 fn write_key(key: &mut Vec<u8>, msg: Msg<'_>, method: Method<'_>) {
+    fn part(key: &mut Vec<u8>, bytes: &[u8]) {
+        key.push(0);
+        key.extend_from_slice(bytes);
+    }
     key.clear();
     key.extend_from_slice(method.as_bytes());
     let via = msg.top_via();
     let branch = via.as_ref().and_then(|via| via.branch()).unwrap_or_default();
-    let mut part = |bytes: &[u8]| {
-        key.push(0);
-        key.extend_from_slice(bytes);
-    };
-    part(branch);
+    part(key, branch);
     if let Some(via) = &via {
-        part(&via.host.to_ascii_lowercase());
-        part(&via.port.unwrap_or(0).to_be_bytes());
+        key.push(0);
+        key.extend(via.host.iter().map(u8::to_ascii_lowercase));
+        part(key, &via.port.unwrap_or(0).to_be_bytes());
     }
     if !branch.starts_with(b"z9hG4bK") {
-        part(msg.request_uri());
-        part(msg.call_id().unwrap_or_default());
-        part(msg.from_tag().unwrap_or_default());
-        part(&msg.cseq().map_or(0, |cseq| cseq.number).to_be_bytes());
+        part(key, msg.request_uri());
+        part(key, msg.call_id().unwrap_or_default());
+        part(key, msg.from_tag().unwrap_or_default());
+        part(key, &msg.cseq().map_or(0, |cseq| cseq.number).to_be_bytes());
     }
 }

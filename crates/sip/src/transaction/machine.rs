@@ -134,6 +134,11 @@ impl Client {
         (state, if reliable { step } else { step.set(again, t.t1) })
     }
 
+    /// Whether the request may still have to be repeated, acknowledged or cancelled.
+    pub fn needs_request(self) -> bool {
+        !matches!(self, Self::Accepted | Self::Completed)
+    }
+
     /// A response with this status code has come.
     pub fn response(self, status: u16, reliable: bool, t: &Timing) -> (Self, Step) {
         let step = Step::default();
@@ -221,14 +226,18 @@ impl Server {
         matches!(self, Self::InviteProceeding { .. } | Self::Trying | Self::Proceeding)
     }
 
-    /// The request has come again.
-    pub fn request(self) -> Step {
-        let again = match self {
+    /// Whether the last response is sent again if the request comes again.
+    pub fn repeats(self) -> bool {
+        match self {
             Self::InviteProceeding { replied } => replied,
             Self::InviteCompleted { .. } | Self::Proceeding | Self::Completed => true,
             Self::Confirmed | Self::Accepted | Self::Trying => false,
-        };
-        if again { Step::default().resend() } else { Step::default() }
+        }
+    }
+
+    /// The request has come again.
+    pub fn request(self) -> Step {
+        if self.repeats() { Step::default().resend() } else { Step::default() }
     }
 
     /// An ACK has come whose branch is that of the INVITE (§17.2.3), so it is for a 300–699, or for a 2xx of

@@ -8,6 +8,7 @@
 //! Bounds: at most [`Layer::LIMIT`] transactions on either side. A request beyond it is not answered (its
 //! sender repeats it, which is the congestion control that UDP has), and counted.
 
+mod branch;
 mod layer;
 mod machine;
 mod response_path;
@@ -16,7 +17,8 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
-pub use layer::{Branch, ClientId, Event, Failure, Layer, ServerId};
+pub use branch::Branch;
+pub use layer::{ClientId, Event, Failure, Layer, ServerId};
 pub use machine::{Client, Server, Step, Timer};
 pub use timing::Timing;
 
@@ -75,6 +77,12 @@ pub fn respond_statelessly(
 ) {
     let (request, hop) = response_path::stamp(request, from);
     sink.send(&hop, &answer(request.msg()));
+}
+
+/// A request as a server takes it: with `received` and `rport` of its top Via filled in (RFC 3261 §18.2.1,
+/// RFC 3581 §4), for who forwards it without a transaction.
+pub fn stamped(request: Message, from: Hop) -> Message {
+    response_path::stamp(request, from).0
 }
 
 /// A To tag that depends on the request alone, hence is the same for its retransmissions (RFC 3261 §8.2.7).

@@ -16,7 +16,7 @@ pub(super) fn stamp(message: Message, from: Hop) -> (Message, Hop) {
         }
         _ => from,
     };
-    let mut edit = Edit::new();
+    let mut edit = Edit::default();
     edit.mark_received(msg, from.peer);
     if edit.is_empty() {
         return (message, hop);

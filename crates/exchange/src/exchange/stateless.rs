@@ -1,0 +1,160 @@
+//! Forwarding without a transaction (RFC 3261 §16.11), in the mode for it: what needs no credentials, goes to one
+//! place only and waits for no name server. All else is served with a transaction in this mode too.
+
+use super::Exchange;
+use super::forking::{Copy, Next};
+use super::gate::Demand;
+use super::routing::{BREADTH, Change};
+use crate::config::Mode;
+use crate::events::Events;
+use crate::identity::Sender;
+use crate::route;
+use causeway_node::{Ctx, Outbox};
+use causeway_sip::locate::Candidate;
+use causeway_sip::transaction::{Hop, Sink, Transport, respond_statelessly, stamped, stateless_tag};
+use causeway_sip::{HeaderId, Message, Method, Msg, Uri, parse_ip, response_to};
+use std::net::SocketAddr;
+
+/// Branches of requests forwarded so; those of the proxy core begin otherwise.
+const PREFIX: &[u8] = b"z9hG4bK-cs";
+
+impl Exchange {
+    /// Forwards a message without keeping anything of it; says whether it did.
+    pub(super) fn pass_statelessly(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Hop,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> bool {
+        match (self.config.mode, message.msg().is_request()) {
+            (Mode::Stateless, true) => self.pass_request(ctx, from, message, out),
+            (Mode::Stateless, false) => self.pass_response(message, out),
+            _ => false,
+        }
+    }
+
+    fn pass_request(&mut self, ctx: &mut Ctx<'_>, from: Hop, message: &Message, out: &mut Outbox) -> bool {
+        let msg = message.msg();
+        let Some(uri) = Uri::parse(msg.request_uri()) else { return false };
+        let for_us = route::is_local(&self.config, &uri) && uri.user.is_none();
+        let event = msg.header(HeaderId::Event).unwrap_or_default();
+        let served = match msg.method() {
+            Method::Register | Method::Publish => true,
+            Method::Subscribe => Events::handles(event),
+            _ => for_us,
+        };
+        if served || self.core.knows(msg) || msg.has(HeaderId::ProxyRequire) {
+            return false;
+        }
+        let Demand::Nothing(sender) = self.demand(msg, from) else { return false };
+        let Some((copy, place)) = self.only_way(ctx, msg, &uri) else { return false };
+        if msg.max_forwards() == Some(0) {
+            if msg.method() != Method::Ack {
+                let answer = |msg: Msg<'_>| response_to(msg, 483, None, Some(&stateless_tag(msg))).finish();
+                respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
+            }
+            return true;
+        }
+        let hop = self.hop(ctx.now, &place, out);
+        // Our own Via goes above what the request came with, once that says where it really came from.
+        let request = stamped(message.clone(), from);
+        self.send_on(&request, from, hop, &copy, &sender, out);
+        true
+    }
+
+    fn send_on(
+        &mut self,
+        request: &Message,
+        from: Hop,
+        hop: Hop,
+        copy: &Copy,
+        sender: &Sender,
+        out: &mut Outbox,
+    ) {
+        let msg = request.msg();
+        let breadth = msg.number(HeaderId::MaxBreadth).unwrap_or(BREADTH);
+        let change = Change {
+            copy,
+            to: hop.transport,
+            from: from.transport,
+            breadth,
+            sender,
+            session: None,
+            next_is_trusted: !copy.to_user && self.trust.has(hop.peer.ip(), self.names(&hop)),
+        };
+        self.edit_request(request, &change);
+        let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
+        let via =
+            [b"SIP/2.0/", hop.transport.via().as_bytes(), b" ", sent_by, b";branch=", &branch(msg)].concat();
+        self.edit.push_via(msg, &[&via]);
+        self.edit.set_max_forwards(msg, msg.max_forwards().map_or(70, |hops| hops.saturating_sub(1)));
+        let mut bytes = Vec::with_capacity(msg.bytes().len() + 300);
+        self.edit.apply(msg, &mut bytes);
+        self.counters.forwarded += 1;
+        self.hub.sink(out).send(&hop, &bytes);
+    }
+
+    /// Where a request goes if there is one place only, known at once: a stateless proxy chooses the same for each
+    /// repetition, ACK and CANCEL.
+    fn only_way(&mut self, ctx: &mut Ctx<'_>, msg: Msg<'_>, uri: &Uri<'_>) -> Option<(Copy, Candidate)> {
+        let (own, _) = route::own_routes(&self.config, &self.keys, msg);
+        let next = match route::route_after(msg, own) {
+            Some(next) => next,
+            None if route::is_local(&self.config, uri) => {
+                let aor = route::aor(&self.config, uri).filter(|_| !uri.params.has(b"gr"))?;
+                let [binding] = self.location.get(&aor) else { return None };
+                let copy = super::routing::way_to(binding);
+                let Next::Uri(next) = copy.next.clone() else { return None };
+                return Some((copy, self.place_in_hand(ctx, &next)?));
+            }
+            None => msg.request_uri().to_vec(),
+        };
+        let copy = Copy { uri: None, routes: Vec::new(), next: Next::Uri(next.clone()), to_user: false };
+        Some((copy, self.place_in_hand(ctx, &next)?))
+    }
+
+    /// §16.11: the response goes where the next Via says.
+    fn pass_response(&mut self, message: &Message, out: &mut Outbox) -> bool {
+        let msg = message.msg();
+        let ours =
+            msg.top_via().and_then(|via| via.branch()).is_some_and(|branch| branch.starts_with(PREFIX));
+        if !ours {
+            return false;
+        }
+        let Some(via) = msg.vias().nth(1).flatten() else { return true };
+        let Some(ip) = via.received().and_then(parse_ip).or_else(|| via.host_ip()) else { return true };
+        let secure = via.transport.eq_ignore_ascii_case(b"TLS");
+        let port = via.rport().flatten().or(via.port).unwrap_or(if secure { 5061 } else { 5060 });
+        let transport = match via.transport {
+            _ if secure => Transport::Tls,
+            name if name.eq_ignore_ascii_case(b"TCP") => Transport::Tcp,
+            _ => Transport::Udp,
+        };
+        let Some(hop) = self.hub.existing(SocketAddr::new(ip, port), transport) else { return true };
+        self.edit.clear();
+        self.edit.remove_top(msg, HeaderId::Via, 1);
+        let mut bytes = Vec::with_capacity(msg.bytes().len());
+        self.edit.apply(msg, &mut bytes);
+        self.counters.relayed(msg.status().unwrap_or(0));
+        self.hub.sink(out).send(&hop, &bytes);
+        true
+    }
+}
+
+/// The same branch for an INVITE, its repetitions, its CANCEL and the ACK for its failure, which all carry the
+/// client's own (§16.11).
+fn branch(msg: Msg<'_>) -> Vec<u8> {
+    let via = msg.top_via();
+    let parts = [
+        via.as_ref().and_then(|via| via.branch()),
+        via.as_ref().map(|via| via.host),
+        msg.call_id(),
+        msg.from_tag(),
+    ];
+    let bytes = parts.into_iter().flatten().flatten();
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    [PREFIX, format!("{hash:016x}").as_bytes()].concat()
+}
