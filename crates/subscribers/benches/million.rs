@@ -31,7 +31,8 @@ fn main() {
 
     let challenge = digest::NewChallenge::new(b"example.com", b"n0nce", Algorithm::MD5).value();
     let chosen = digest::choose([&challenge[..]]).unwrap();
-    let answer = Session::new(&chosen, b"user7", b"x").answer(Method::Register, b"sip:example.com", b"c0ffee");
+    let answer =
+        Session::new(&chosen, b"user7", b"x").answer(Method::Register, b"sip:example.com", b"c0ffee");
     let mut question = digest::Credentials::parse(&answer).unwrap().question(Method::Register);
     let each = |what: &str, mut act: Box<dyn FnMut(usize) + '_>| {
         let start = Instant::now();
