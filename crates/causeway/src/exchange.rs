@@ -1,12 +1,12 @@
 //! The exchange as its options describe it.
 
-use crate::cli::{Digest, Durability, Exchanging, TlsClients};
+use crate::cli::{Digest, Durability, Exchanging, Keeping, TlsClients};
 use crate::exit::Failure;
 use crate::glue::{Disk, authority, random, unix_ms};
 use crate::reload::Reload;
 use crate::roles;
 use crate::settings::required;
-use causeway_exchange::{Calls, Config, Exchange, Keys, Location, Policy};
+use causeway_exchange::{Calls, Config, Exchange, Keys, Location, Mode, Policy};
 use causeway_runtime::tls::{Client, Clients, Error, Server, Trust};
 use causeway_runtime::{LineLog, Setup, Worker};
 use causeway_sip::digest::Algorithm;
@@ -47,6 +47,12 @@ impl Plan {
             Digest::Sha256 => vec![Algorithm::SHA256],
             Digest::Both => vec![Algorithm::SHA256, Algorithm::MD5],
         };
+        config.mode = match options.mode.unwrap_or_default() {
+            Keeping::Stateless => Mode::Stateless,
+            Keeping::Transaction => Mode::Transaction,
+            Keeping::Call => Mode::Call,
+        };
+        config.service_route = options.service_route;
         config.tls = options.tls.map(|tls| roles::concrete(tls, "tls")).transpose()?;
         config.capture = capture(options)?;
         config.policy = policy(options)?;

@@ -78,6 +78,8 @@ impl Exchanging {
             tls_ca: self.tls_ca.or(below.tls_ca),
             tls_clients: self.tls_clients.or(below.tls_clients),
             digest: self.digest.or(below.digest),
+            mode: self.mode.or(below.mode),
+            service_route: self.service_route || below.service_route,
             durability: self.durability.or(below.durability),
             metrics: self.metrics.or(below.metrics),
             hep: self.hep.or(below.hep),

@@ -36,12 +36,15 @@ fn open(database: &Database) -> Result<Subscribers, Failure> {
 }
 
 fn explain(error: Error) -> Failure {
-    let kind = match error {
+    Failure::new(kind(&error), error.to_string())
+}
+
+fn kind(error: &Error) -> Kind {
+    match error {
         Error::Address(_) | Error::EmptyPassword => Kind::Usage,
         Error::Exists(_) | Error::Missing(_) => Kind::Negative,
         Error::Store(_) => Kind::Unreachable,
-    };
-    Failure::new(kind, error.to_string())
+    }
 }
 
 /// The password from the terminal, or the first line of standard input.
@@ -92,7 +95,11 @@ struct Row {
     password: String,
 }
 
-/// Adds or changes every subscriber of a file; stops at the first line that cannot be used, and says which.
+/// Lines of a file that are written at once.
+const AT_ONCE: usize = 1000;
+
+/// Adds or changes every subscriber of a file. At a line that cannot be used it stops: some of those before it may
+/// have been written, which the error tells.
 fn import(known: &mut Subscribers, file: &Path, as_json: bool) -> Outcome {
     let input: Box<dyn Read> = match file == Path::new("-") {
         true => Box::new(std::io::stdin()),
@@ -101,12 +108,26 @@ fn import(known: &mut Subscribers, file: &Path, as_json: bool) -> Outcome {
                 .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?,
         ),
     };
-    let (mut added, mut changed) = (0u64, 0u64);
-    for row in csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(input).deserialize() {
-        let row: Row = row.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-        let new = known.import(&row.uri, row.password.as_bytes(), unix_ms() / 1000).map_err(explain)?;
-        *if new { &mut added } else { &mut changed } += 1;
+    let (mut added, mut all) = (0, 0);
+    let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(input).into_deserialize();
+    loop {
+        let batch: Result<Vec<(String, Vec<u8>)>, csv::Error> = rows
+            .by_ref()
+            .take(AT_ONCE)
+            .map(|row| row.map(|Row { uri, password }| (uri, password.into_bytes())))
+            .collect();
+        let written = |why: String| format!("{}: {why}; {all} lines before were written", file.display());
+        let batch = batch.map_err(|error| Failure::usage(written(error.to_string())))?;
+        if batch.is_empty() {
+            break;
+        }
+        added += known.import(&batch, unix_ms() / 1000).map_err(|error| {
+            let (kind, why) = (kind(&error), written(error.to_string()));
+            Failure::new(kind, why)
+        })?;
+        all += batch.len();
     }
+    let changed = all - added;
     match as_json {
         true => println!("{}", json!({ "version": 1, "added": added, "changed": changed })),
         false => println!("{added} added, {changed} changed"),

@@ -226,3 +226,36 @@ fn a_policy_is_read_again_or_the_old_one_stays() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("contact"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn copies_go_over_a_connection_and_wait_for_a_server_that_is_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sip, homer) = (free(), free());
+    let (hep, sip_text) = (format!("tcp:{homer}"), sip.to_string());
+    let _exchange = Exchange::start(&[
+        "--domain",
+        "example.com",
+        "--sip",
+        &sip_text,
+        "--hep",
+        &hep,
+        "--data",
+        dir.path().to_str().unwrap(),
+    ]);
+    let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+    phone.set_read_timeout(Some(LONG)).unwrap();
+    phone.send_to(OPTIONS.as_bytes(), sip).unwrap();
+    phone.recv(&mut [0; 4096]).unwrap();
+    // Nobody has listened so far: the connection was refused, and is tried again.
+    let listener = TcpListener::bind(homer).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    for begins in ["OPTIONS sip:example.com", "SIP/2.0 "] {
+        let mut head = [0; 6];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(&head[..4], b"HEP3");
+        let mut rest = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) - 6];
+        stream.read_exact(&mut rest).unwrap();
+        assert!(text(&rest).contains(begins), "{}", text(&rest));
+    }
+}

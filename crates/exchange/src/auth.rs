@@ -35,6 +35,8 @@ pub struct Gatekeeper {
     /// each lasts as long as a nonce, so that together they know all that are still good.
     counts: [NumberMap<u64, u32>; 2],
     turned: u64,
+    /// When this run began: nonces given before have counts that nobody remembers.
+    born: u64,
 }
 
 impl Gatekeeper {
@@ -50,7 +52,13 @@ impl Gatekeeper {
             life_ms: u64::try_from(config.nonce_life.as_millis()).unwrap_or(u64::MAX),
             counts: <[NumberMap<u64, u32>; 2]>::default(),
             turned: 0,
+            born: 0,
         }
+    }
+
+    /// The beginning of a run.
+    pub fn start(&mut self, unix_ms: u64) {
+        self.born = unix_ms;
     }
 
     /// One challenge per algorithm offered, all with one nonce.
@@ -90,7 +98,7 @@ impl Gatekeeper {
         let question = credentials.question(msg.method());
         let fresh = keys
             .read_nonce(&question.nonce)
-            .filter(|(given, _)| unix_ms.saturating_sub(*given) <= self.life_ms)
+            .filter(|(given, _)| *given >= self.born && unix_ms.saturating_sub(*given) <= self.life_ms)
             // Without qop there is no count, and a nonce is good for one request.
             .map(|(_, nonce)| Ticket { nonce, count: credentials.count.unwrap_or(u32::MAX) })
             .filter(|ticket| self.is_good(ticket));

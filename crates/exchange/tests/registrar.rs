@@ -112,6 +112,23 @@ fn bindings_and_keys_survive_a_restart() {
     assert_eq!(contacts(&bench.register_as("alice", "alice", &[])).len(), 1);
 }
 
+/// What was used before a restart is remembered by nobody, so that it must not be good any more.
+#[test]
+fn credentials_do_not_survive_a_restart() {
+    let mut bench = Bench::new();
+    let credentials = bench.credentials("alice", "alice");
+    let request = bench.register("alice", &[CONTACT]).header("Authorization", &credentials);
+    assert_eq!(bench.ask(request).msg().status(), Some(200));
+    bench.world.kill(bench.exchange);
+    bench.world.restart(bench.exchange, Exchange::new(config(), Some([1; 32]), [9; 32], Location::default()));
+    bench.world.run_for(Duration::from_secs(1));
+    let request = bench.register("alice", &[CONTACT]).header("Authorization", &credentials);
+    let replay = bench.ask(request);
+    assert_eq!(replay.msg().status(), Some(401));
+    let stale = replay.msg().header(HeaderId::WwwAuthenticate).unwrap();
+    assert!(String::from_utf8_lossy(stale).contains("stale=true"));
+}
+
 #[test]
 fn an_invite_needs_credentials_and_its_own_from_and_strangers_are_not_relayed() {
     let mut bench = Bench::new();

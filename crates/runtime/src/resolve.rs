@@ -6,6 +6,7 @@ use crate::engine::{Command, Mail};
 use crate::worker::Options;
 use causeway_node::{Answer, RecordKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,11 +119,14 @@ fn serve(
     loop {
         let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(asked) = next else { return };
-        let answer = match &asked.what {
+        let ask = || match &asked.what {
             What::Host(host, port) => lookup(host, *port),
             // The system's files are read anew each time: they are small, and may have changed.
             What::Records(name, kind) => dns::records(&settings(), name, *kind),
         };
+        // Every question gets its answer, whatever somebody else's reader makes of a reply.
+        let answer = catch_unwind(AssertUnwindSafe(ask))
+            .unwrap_or_else(|_| asked.what.unknown("its answer could not be read"));
         waiting.fetch_sub(1, Ordering::Relaxed);
         mail.send(Command::Answer { node: asked.node, question: asked.question, answer });
     }

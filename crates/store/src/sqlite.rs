@@ -39,6 +39,12 @@ pub struct Rows<'a> {
     done: bool,
 }
 
+/// A write-ahead log that may grow to 32 MiB before it is merged into the file: a page that changes often is merged
+/// once. A cache of up to 32 MiB, so that replacing a record reads nothing. Both save a third of the processor time
+/// that a stored binding costs (`benches/commit.rs`).
+const MANNERS: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -32000";
+
 /// Records that are read at once.
 const PAGE: usize = 1000;
 
@@ -111,7 +117,7 @@ impl Store {
     fn prepare(mut db: Connection, path: PathBuf, synchronous: &str) -> Result<Self, Error> {
         let ready = db
             .busy_timeout(Duration::from_secs(10))
-            .and_then(|()| db.execute_batch("PRAGMA journal_mode = WAL"))
+            .and_then(|()| db.execute_batch(MANNERS))
             .and_then(|()| db.pragma_update(None, "synchronous", synchronous))
             .and_then(|()| migrate(&mut db));
         match ready {
@@ -208,7 +214,10 @@ fn write(db: &mut Connection, records: &[Record]) -> rusqlite::Result<()> {
     for record in records {
         match &record.value {
             Some(value) => all
-                .prepare_cached("INSERT OR REPLACE INTO record (space, key, value) VALUES (?, ?, ?)")?
+                .prepare_cached(
+                    "INSERT INTO record (space, key, value) VALUES (?, ?, ?)
+                     ON CONFLICT (space, key) DO UPDATE SET value = excluded.value",
+                )?
                 .execute(params![record.space, record.key, value])?,
             None => all
                 .prepare_cached("DELETE FROM record WHERE space = ? AND key = ?")?
@@ -260,6 +269,22 @@ mod tests {
         assert_eq!(each, all);
         assert_eq!(store.rows("a").collect::<Result<Vec<_>, _>>().unwrap(), all);
         assert_eq!(store.rows("none").count(), 0);
+    }
+
+    #[test]
+    fn without_syncing_what_was_committed_is_there_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open_unsynced(dir.path(), "state.db").unwrap();
+        let synchronous = |store: &Store| -> i64 {
+            store.db.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap()
+        };
+        // 1 is NORMAL, 2 is FULL: https://sqlite.org/pragma.html#pragma_synchronous
+        assert_eq!(synchronous(&store), 1);
+        store.commit(&[put("a", "1", "x")]).unwrap();
+        drop(store);
+        let store = Store::open(dir.path(), "state.db").unwrap();
+        assert_eq!(synchronous(&store), 2);
+        assert_eq!(store.load("a").unwrap(), [(b"1".to_vec(), b"x".to_vec())]);
     }
 
     #[test]

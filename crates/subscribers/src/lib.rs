@@ -22,13 +22,13 @@
 
 mod entry;
 
-use causeway_node::{Credential, Credentials, Lookup};
+use causeway_node::{Credential, Credentials, Lookup, Record};
 use causeway_sip::Uri;
 use causeway_sip::digest::{Algorithm, Ha1};
 use causeway_store::Store;
 use causeway_store::record::{Kind, Subscriber};
 use entry::Entry;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What can go wrong with subscribers.
 #[derive(Debug, thiserror::Error)]
@@ -110,15 +110,24 @@ impl Subscribers {
         self.put(&aor, &user, &realm, password, known.created)
     }
 
-    /// Adds a subscriber, or changes the password of one that exists. Says whether it is new.
+    /// Adds subscribers (address and password), or changes the passwords of those that exist, in one commit. Says
+    /// how many are new; the last counts where one comes twice.
     ///
     /// # Errors
-    /// If the address is none, or cannot be written.
-    pub fn import(&mut self, uri: &str, password: &[u8], now: u64) -> Result<bool, Error> {
-        let (aor, user, realm) = split(uri)?;
-        let known = self.get(&aor)?;
-        self.put(&aor, &user, &realm, password, known.as_ref().map_or(now, |known| known.created))?;
-        Ok(known.is_none())
+    /// If an address is none or a password is empty, or they cannot be written; then none of them is.
+    pub fn import(&mut self, rows: &[(String, Vec<u8>)], now: u64) -> Result<usize, Error> {
+        let (mut fresh, mut all) = (HashSet::new(), Vec::with_capacity(rows.len()));
+        for (uri, password) in rows {
+            let (aor, user, realm) = split(uri)?;
+            let known = self.get(&aor)?;
+            let created = known.as_ref().map_or(now, |known| known.created);
+            if known.is_none() {
+                fresh.insert(aor.clone());
+            }
+            all.push(record(&aor, &user, &realm, password, created)?);
+        }
+        self.write(all)?;
+        Ok(fresh.len())
     }
 
     /// Removes a subscriber.
@@ -245,25 +254,19 @@ impl Subscribers {
         password: &[u8],
         created: u64,
     ) -> Result<(), Error> {
-        if password.is_empty() {
-            return Err(Error::EmptyPassword);
-        }
-        let ha1 = |algorithm| {
-            let ha1 = Ha1::new(algorithm, user.as_bytes(), realm.as_bytes(), password);
-            String::from_utf8_lossy(ha1.expose_hex()).into_owned()
-        };
-        let subscriber = Subscriber {
-            username: user.to_owned(),
-            realm: realm.to_owned(),
-            ha1_md5: ha1(Algorithm::MD5),
-            ha1_sha256: ha1(Algorithm::SHA256),
-            created,
-        };
-        let record = subscriber.record(aor.as_bytes());
-        let entry = Entry::read(aor.as_bytes(), record.value.as_deref().unwrap_or_default(), self.era);
-        self.store.commit(&[record])?;
-        if let Some((login, entry)) = entry {
-            self.known.insert(login.into(), entry);
+        self.write(vec![record(aor, user, realm, password, created)?])
+    }
+
+    fn write(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        self.store.commit(&records)?;
+        for record in &records {
+            let value = record.value.as_deref().unwrap_or_default();
+            // Who only manages need not hold what he never asks.
+            if self.loaded
+                && let Some((login, entry)) = Entry::read(&record.key, value, self.era)
+            {
+                self.known.insert(login.into(), entry);
+            }
         }
         Ok(())
     }
@@ -277,6 +280,25 @@ impl Subscribers {
         self.loaded = true;
         Ok(())
     }
+}
+
+/// What is stored of a subscriber: HA1 in both hashes, not the password.
+fn record(aor: &str, user: &str, realm: &str, password: &[u8], created: u64) -> Result<Record, Error> {
+    if password.is_empty() {
+        return Err(Error::EmptyPassword);
+    }
+    let ha1 = |algorithm| {
+        let ha1 = Ha1::new(algorithm, user.as_bytes(), realm.as_bytes(), password);
+        String::from_utf8_lossy(ha1.expose_hex()).into_owned()
+    };
+    let subscriber = Subscriber {
+        username: user.to_owned(),
+        realm: realm.to_owned(),
+        ha1_md5: ha1(Algorithm::MD5),
+        ha1_sha256: ha1(Algorithm::SHA256),
+        created,
+    };
+    Ok(subscriber.record(aor.as_bytes()))
 }
 
 /// The canonical address of record, its user and its domain.
@@ -377,9 +399,29 @@ mod tests {
     }
 
     #[test]
+    fn many_are_imported_at_once_or_none() {
+        let mut subscribers = Subscribers::open(Store::in_memory().unwrap()).unwrap();
+        subscribers.add("sip:old@example.com", b"x", 1).unwrap();
+        let row = |uri: &str, password: &str| (uri.to_owned(), password.as_bytes().to_vec());
+        let rows = [
+            row("sip:old@example.com", "y"),
+            row("sip:new@example.com", "1"),
+            row("sip:new@Example.com", "2"),
+        ];
+        assert_eq!(subscribers.import(&rows, 9).unwrap(), 1);
+        assert_eq!(subscribers.len(), 2);
+        let new = accepted("sip:new@example.com");
+        assert_eq!(subscribers.check(&answer(b"new", b"example.com", b"2")), new);
+        assert_eq!(subscribers.get("sip:old@example.com").unwrap().unwrap().created, 1);
+        let bad = [row("sip:third@example.com", "x"), row("sip:fourth@example.com", "")];
+        assert!(matches!(subscribers.import(&bad, 9), Err(Error::EmptyPassword)));
+        assert_eq!(subscribers.len(), 2);
+    }
+
+    #[test]
     fn records_that_make_no_sense_are_counted() {
         let mut store = Store::in_memory().unwrap();
-        let put = |key: &[u8], value: &[u8]| causeway_node::Record {
+        let put = |key: &[u8], value: &[u8]| Record {
             space: Subscriber::SPACE,
             key: key.to_vec(),
             value: Some(value.to_vec()),

@@ -5,7 +5,7 @@
 
 mod operator;
 
-pub use operator::{Digest, Durability, Exchange, Exchanging, TlsClients, Up};
+pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, TlsClients, Up};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;

@@ -36,6 +36,13 @@ pub struct Exchanging {
     /// What challenges offer; many phones refuse one that names SHA-256, even beside MD5
     #[arg(long, value_enum)]
     pub digest: Option<Digest>,
+    /// How much is remembered of what is forwarded: calls if not given
+    #[arg(long, value_enum)]
+    pub mode: Option<Keeping>,
+    /// Tell phones at registration to send everything by way of this exchange (Service-Route, RFC 3608)
+    #[arg(long)]
+    #[serde(default)]
+    pub service_route: bool,
     /// When a registration counts as kept: full if not given
     #[arg(long, value_enum)]
     pub durability: Option<Durability>,
@@ -132,6 +139,19 @@ pub enum TlsClients {
     Optional,
     /// A certificate
     Required,
+}
+
+/// How much an exchange remembers of what it forwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keeping {
+    /// Nothing, where that is possible: without credentials and to one place
+    Stateless,
+    /// Transactions: forking, repetition, failover
+    Transaction,
+    /// Transactions and calls: session timers and call records: the default
+    #[default]
+    Call,
 }
 
 /// What survives a power cut.

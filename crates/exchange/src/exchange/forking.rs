@@ -20,7 +20,7 @@ const LARGE: usize = 1300 - 200;
 
 /// One way in which a request may be sent.
 #[derive(Clone, Debug)]
-pub(super) struct Copy {
+pub(super) struct Way {
     /// The Request-URI it will carry; `None` leaves it.
     pub(super) uri: Option<Vec<u8>>,
     /// Routes to put above it.
@@ -31,7 +31,7 @@ pub(super) struct Copy {
     pub(super) to_user: bool,
 }
 
-/// The next hop of a copy.
+/// The next hop of a way.
 #[derive(Clone, Debug)]
 pub(super) enum Next {
     /// Where this URI leads.
@@ -43,7 +43,7 @@ pub(super) enum Next {
 }
 
 /// The ways to one target: each is tried only when those before it have reached nobody.
-pub(super) type Target = VecDeque<Copy>;
+pub(super) type Target = VecDeque<Way>;
 /// Targets that are tried at once.
 pub(super) type Group = Vec<Target>;
 
@@ -67,7 +67,7 @@ pub(super) struct Plan {
 /// A target whose next hop is being asked for.
 pub(super) struct Unlocated {
     id: ServerId,
-    copy: Copy,
+    way: Way,
     rest: Target,
     pending: Pending,
 }
@@ -142,31 +142,31 @@ impl Exchange {
         width: usize,
         out: &mut Outbox,
     ) -> bool {
-        while let Some(mut copy) = target.pop_front() {
-            let fault = match copy.next.clone() {
+        while let Some(mut way) = target.pop_front() {
+            let fault = match way.next.clone() {
                 Next::Place(candidate) => {
                     let hop = self.hop(ctx.now, &candidate, out);
                     let trusted = self.is_trusted(&hop, &candidate.domain);
-                    return self.send(ctx, id, &copy, (hop, trusted), target, width, out);
+                    return self.send(ctx, id, &way, (hop, trusted), target, width, out);
                 }
                 Next::Flow { peer, transport, instead } => {
                     if let Some(hop) = self.hub.existing(peer, transport) {
-                        return self.send(ctx, id, &copy, (hop, false), target, width, out);
+                        return self.send(ctx, id, &way, (hop, false), target, width, out);
                     }
                     if let Some(uri) = instead {
-                        copy.next = Next::Uri(uri);
-                        target.push_front(copy);
+                        way.next = Next::Uri(uri);
+                        target.push_front(way);
                     }
                     // RFC 5626 §5.3: the flow is gone.
                     430
                 }
                 Next::Uri(uri) => match self.find(ctx, id, &uri) {
                     Ok(Location::Found(candidates)) => {
-                        self.expand(id, &copy, candidates, &mut target);
+                        self.expand(id, &way, candidates, &mut target);
                         continue;
                     }
                     Ok(Location::Asks(question, pending)) => {
-                        let unlocated = Unlocated { id, copy, rest: target, pending: *pending };
+                        let unlocated = Unlocated { id, way, rest: target, pending: *pending };
                         let asked = self.ask(Waiting::Place(Box::new(unlocated)), question, out).is_some();
                         if asked && let Some(plan) = self.plans.get_mut(&id) {
                             plan.unlocated += 1;
@@ -192,15 +192,15 @@ impl Exchange {
     }
 
     /// The places found become the ways to try first; for a large request each UDP place is tried by TCP before.
-    fn expand(&self, id: ServerId, copy: &Copy, candidates: Vec<Candidate>, target: &mut Target) {
+    fn expand(&self, id: ServerId, way: &Way, candidates: Vec<Candidate>, target: &mut Target) {
         let size = self.core.request(id).map_or(0, |request| request.msg().bytes().len());
         let large = self.config.policy.large_over_tcp && size > LARGE;
         for candidate in candidates.into_iter().rev() {
             let by_tcp = Candidate { transport: Transport::Tcp, ..candidate.clone() };
             let udp = candidate.transport == Transport::Udp;
-            target.push_front(Copy { next: Next::Place(candidate), ..copy.clone() });
+            target.push_front(Way { next: Next::Place(candidate), ..way.clone() });
             if large && udp {
-                target.push_front(Copy { next: Next::Place(by_tcp), ..copy.clone() });
+                target.push_front(Way { next: Next::Place(by_tcp), ..way.clone() });
             }
         }
     }
@@ -214,7 +214,7 @@ impl Exchange {
         ttl: u32,
         out: &mut Outbox,
     ) {
-        let Unlocated { id, copy, rest: mut target, pending } = unlocated;
+        let Unlocated { id, way, rest: mut target, pending } = unlocated;
         let location = self.resolver.go_on(ctx.now, pending, records, ttl, ctx.rng);
         let Some(plan) = self.plans.get_mut(&id) else { return };
         plan.unlocated -= 1;
@@ -223,7 +223,7 @@ impl Exchange {
         }
         match location {
             Location::Asks(question, pending) => {
-                let unlocated = Unlocated { id, copy, rest: target, pending: *pending };
+                let unlocated = Unlocated { id, way, rest: target, pending: *pending };
                 if self.ask(Waiting::Place(Box::new(unlocated)), question, out).is_some()
                     && let Some(plan) = self.plans.get_mut(&id)
                 {
@@ -232,7 +232,7 @@ impl Exchange {
                 }
             }
             Location::Found(candidates) => {
-                self.expand(id, &copy, candidates, &mut target);
+                self.expand(id, &way, candidates, &mut target);
                 if self.launch(ctx, id, target, 1, out) {
                     return;
                 }
@@ -252,7 +252,7 @@ impl Exchange {
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ServerId,
-        copy: &Copy,
+        way: &Way,
         (hop, next_is_trusted): (Hop, bool),
         rest: Target,
         width: usize,
@@ -265,13 +265,13 @@ impl Exchange {
         let sender = std::mem::take(&mut plan.sender);
         let share = plan.breadth / u32::try_from(width.max(1)).unwrap_or(u32::MAX);
         let change = Change {
-            copy,
+            way,
             to: hop.transport,
             from: from.transport,
             breadth: share.max(1),
             sender: &sender,
             session: plan.session,
-            next_is_trusted: next_is_trusted && !copy.to_user,
+            next_is_trusted: next_is_trusted && !way.to_user,
         };
         self.edit_request(&request, &change);
         let hash = format!("{:016x}", route::loop_hash(self.loop_seed, request.msg()));
@@ -284,8 +284,8 @@ impl Exchange {
         plan.sender = sender;
         let Some(branch) = branch else { return false };
         self.counters.forwarded += 1;
-        log::sent(out, request.msg(), &hop, copy.uri.as_deref().unwrap_or_default());
-        self.calls.branch(id, copy.uri.as_deref().unwrap_or(request.msg().request_uri()));
+        log::sent(out, request.msg(), &hop, way.uri.as_deref().unwrap_or_default());
+        self.calls.branch(id, way.uri.as_deref().unwrap_or(request.msg().request_uri()));
         if !rest.is_empty() {
             plan.trying.insert(branch, (hop.peer, hop.transport, rest));
         }

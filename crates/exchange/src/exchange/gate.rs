@@ -5,7 +5,8 @@ use crate::auth::{Auth, Ticket};
 use crate::config::Foreign;
 use crate::identity::Sender;
 use crate::overload::{self, Load, Shed};
-use crate::route;
+use crate::{route, throttle};
+
 use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
 use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly, stateless_tag};
 use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
@@ -171,8 +172,10 @@ impl Exchange {
             Auth::Ask(credential, ticket) => {
                 let client = self.client(message.msg(), from);
                 if !self.throttle.admits(&credential.username, client, ctx.unix_ms) {
-                    let warning: &[u8] = b"399 causeway \"too many wrong passwords; wait five minutes\"";
-                    return self.reply_with(ctx, id, 403, &[("Warning", warning)], out);
+                    let wait = throttle::PAUSE_MS.div_ceil(1000).to_string();
+                    let warning: &[u8] = b"399 causeway \"too many wrong passwords\"";
+                    let headers = [("Retry-After", wait.as_bytes()), ("Warning", warning)];
+                    return self.reply_with(ctx, id, 503, &headers, out);
                 }
                 let account = credential.username.clone();
                 let waiting = Waiting::Credential { id, ticket, account, client };
@@ -223,6 +226,11 @@ impl Exchange {
                     out.notice(Level::Debug, why);
                 }
                 self.located(ctx, *unlocated, records, ttl, out);
+            }
+            (Some(Waiting::Ack(ack)), Answer::Records { records, ttl, .. }) => {
+                let (message, pending) = *ack;
+                let location = self.resolver.go_on(ctx.now, pending, records, ttl, ctx.rng);
+                self.ack_located(ctx, &message, location, out);
             }
             (Some(Waiting::Own(unsent)), Answer::Records { records, ttl, .. }) => {
                 self.own_answered(ctx, *unsent, records, ttl, out);

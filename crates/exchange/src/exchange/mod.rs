@@ -17,7 +17,7 @@ use crate::identity::{Sender, TrustDomain};
 use crate::keys::Keys;
 use crate::location::Location;
 use crate::messages::{Config as MessageConfig, Messages};
-use crate::resolver::Resolver;
+use crate::resolver::{Pending, Resolver};
 use crate::route;
 use crate::throttle::Throttle;
 use causeway_node::{Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers};
@@ -43,6 +43,8 @@ enum Waiting {
     Place(Box<Unlocated>),
     /// The next hop of a request of our own.
     Own(Box<Unsent>),
+    /// The next hop of an ACK for a 2xx.
+    Ack(Box<(Message, Pending)>),
 }
 
 fn hub(config: &Config) -> Hub {
@@ -328,6 +330,7 @@ impl Node for Exchange {
         self.arrived = arrived;
         match input {
             Input::Start => {
+                self.gatekeeper.start(ctx.unix_ms);
                 self.store_keys(out);
                 self.hub.start(out);
                 self.plan_expiry(ctx);

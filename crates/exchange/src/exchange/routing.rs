@@ -1,11 +1,12 @@
 //! Requests on their way through the exchange (RFC 3261 §16.4 to §16.6, §16.10): whereto, and what changes.
 
-use super::forking::{Copy, Group, Next, Target};
+use super::forking::{Group, Next, Target, Way};
 use super::{Exchange, Waiting};
 use crate::calls::session_expires;
 use crate::config::Delivery;
 use crate::gruu::{self, Gruu};
 use crate::identity::{Sender, assert_identity};
+use crate::resolver::Location;
 use crate::{auth, route};
 use causeway_node::{Ctx, Outbox, Question};
 use causeway_sip::locate::Candidate;
@@ -21,7 +22,7 @@ pub(super) const BREADTH: u32 = 60;
 
 /// How one copy of a request differs from the request.
 pub(super) struct Change<'a> {
-    pub(super) copy: &'a Copy,
+    pub(super) way: &'a Way,
     pub(super) to: Transport,
     pub(super) from: Transport,
     pub(super) breadth: u32,
@@ -44,8 +45,8 @@ impl Exchange {
         let msg = message.msg();
         let (own, proved) = route::own_routes(&self.config, &self.keys, msg);
         let alone = |next: Vec<u8>| {
-            let copy = Copy { uri: None, routes: Vec::new(), next: Next::Uri(next), to_user: false };
-            VecDeque::from([vec![VecDeque::from([copy])]])
+            let way = Way { uri: None, routes: Vec::new(), next: Next::Uri(next), to_user: false };
+            VecDeque::from([vec![VecDeque::from([way])]])
         };
         if let Some(next) = route::route_after(msg, own) {
             // A Route beyond us that we did not give would make us a relay for whoever writes one.
@@ -124,10 +125,10 @@ impl Exchange {
         edit.clear();
         let (own, _) = route::own_routes(&self.config, &self.keys, msg);
         edit.remove_top(msg, HeaderId::Route, own);
-        if let Some(uri) = &change.copy.uri {
+        if let Some(uri) = &change.way.uri {
             edit.set_request_uri(msg, &[uri]);
         }
-        for path in &change.copy.routes {
+        for path in &change.way.routes {
             edit.insert_above(msg, HeaderId::Route, b"Route", &[path.as_bytes()]);
         }
         if route::begins_dialog(msg) {
@@ -148,7 +149,7 @@ impl Exchange {
             }
         }
         edit.set(msg, HeaderId::MaxBreadth, &[change.breadth.to_string().as_bytes()]);
-        assert_identity(edit, msg, change.sender, change.next_is_trusted, change.copy.to_user);
+        assert_identity(edit, msg, change.sender, change.next_is_trusted, change.way.to_user);
         if let Some(seconds) = change.session {
             edit.append(msg, b"Session-Expires", &[seconds.to_string().as_bytes()]);
         }
@@ -171,11 +172,36 @@ impl Exchange {
             return;
         }
         let next = route::route_after(msg, own).unwrap_or_else(|| msg.request_uri().to_vec());
-        let Some(candidate) = self.place_in_hand(ctx, &next) else { return };
+        let Some(uri) = Uri::parse(&next) else { return };
+        let Ok(location) = self.resolver.locate(ctx.now, &uri, ctx.rng) else { return };
+        self.ack_located(ctx, message, location, out);
+    }
+
+    /// Sends an ACK once its next hop is known: it is not repeated unless the 2xx is, so it waits for the answer.
+    pub(super) fn ack_located(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        message: &Message,
+        location: Location,
+        out: &mut Outbox,
+    ) {
+        let candidate = match location {
+            Location::Found(candidates) => candidates.into_iter().next(),
+            Location::Asks(question, pending) => {
+                // With too many questions under way it is lost, as on the network; the 2xx is repeated.
+                let _ = self.ask(Waiting::Ack(Box::new((message.clone(), *pending))), question, out);
+                None
+            }
+            Location::NotFound => None,
+        };
+        let Some(candidate) = candidate else { return };
+        let msg = message.msg();
+        let (own, _) = route::own_routes(&self.config, &self.keys, msg);
         let hop = self.hop(ctx.now, &candidate, out);
         self.edit.clear();
         self.edit.remove_top(msg, HeaderId::Route, own);
-        let identity = Identity { sent_by: &self.sent_by, branch_suffix: b"" };
+        let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
+        let identity = Identity { sent_by, branch_suffix: b"" };
         self.core.forward_ack(ctx, message, hop, identity, &mut self.edit, &mut self.hub.sink(out));
     }
 
@@ -183,7 +209,7 @@ impl Exchange {
     pub(super) fn place_in_hand(&mut self, ctx: &mut Ctx<'_>, uri: &[u8]) -> Option<Candidate> {
         let uri = Uri::parse(uri)?;
         match self.resolver.locate(ctx.now, &uri, ctx.rng).ok()? {
-            crate::resolver::Location::Found(candidates) => candidates.into_iter().next(),
+            Location::Found(candidates) => candidates.into_iter().next(),
             _ => None,
         }
     }
@@ -216,7 +242,7 @@ fn groups(bindings: &[&Binding], all_at_once: bool) -> VecDeque<Group> {
 
 /// How a contact is reached: by its Path; else on the flow that it registered on, where that is a connection, an
 /// outbound flow, or the only way through a NAT; else as its URI says.
-pub(super) fn way_to(binding: &Binding) -> Copy {
+pub(super) fn way_to(binding: &Binding) -> Way {
     let first = binding.path.first().and_then(|path| NameAddr::parse(path.as_bytes()));
     let next = match (first, flow_of(binding)) {
         (Some(path), _) => Next::Uri(path.uri.to_vec()),
@@ -227,7 +253,7 @@ pub(super) fn way_to(binding: &Binding) -> Copy {
         (None, None) => Next::Uri(binding.contact.clone().into_bytes()),
     };
     let uri = Some(binding.contact.clone().into_bytes());
-    Copy { uri, routes: binding.path.clone(), next, to_user: true }
+    Way { uri, routes: binding.path.clone(), next, to_user: true }
 }
 
 /// The flow on which a contact without a Path registered, if it is to be reached by that.

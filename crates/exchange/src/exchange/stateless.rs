@@ -2,7 +2,7 @@
 //! place only and waits for no name server. All else is served with a transaction in this mode too.
 
 use super::Exchange;
-use super::forking::{Copy, Next};
+use super::forking::{Next, Way};
 use super::gate::Demand;
 use super::routing::{BREADTH, Change};
 use crate::config::Mode;
@@ -48,7 +48,7 @@ impl Exchange {
             return false;
         }
         let Demand::Nothing(sender) = self.demand(msg, from) else { return false };
-        let Some((copy, place)) = self.only_way(ctx, msg, &uri) else { return false };
+        let Some((way, place)) = self.only_way(ctx, msg, &uri) else { return false };
         if msg.max_forwards() == Some(0) {
             if msg.method() != Method::Ack {
                 let answer = |msg: Msg<'_>| response_to(msg, 483, None, Some(&stateless_tag(msg))).finish();
@@ -59,7 +59,7 @@ impl Exchange {
         let hop = self.hop(ctx.now, &place, out);
         // Our own Via goes above what the request came with, once that says where it really came from.
         let request = stamped(message.clone(), from);
-        self.send_on(&request, from, hop, &copy, &sender, out);
+        self.send_on(&request, from, hop, &way, &sender, out);
         true
     }
 
@@ -68,20 +68,20 @@ impl Exchange {
         request: &Message,
         from: Hop,
         hop: Hop,
-        copy: &Copy,
+        way: &Way,
         sender: &Sender,
         out: &mut Outbox,
     ) {
         let msg = request.msg();
         let breadth = msg.number(HeaderId::MaxBreadth).unwrap_or(BREADTH);
         let change = Change {
-            copy,
+            way,
             to: hop.transport,
             from: from.transport,
             breadth,
             sender,
             session: None,
-            next_is_trusted: !copy.to_user && self.trust.has(hop.peer.ip(), self.names(&hop)),
+            next_is_trusted: !way.to_user && self.trust.has(hop.peer.ip(), self.names(&hop)),
         };
         self.edit_request(request, &change);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
@@ -97,21 +97,21 @@ impl Exchange {
 
     /// Where a request goes if there is one place only, known at once: a stateless proxy chooses the same for each
     /// repetition, ACK and CANCEL.
-    fn only_way(&mut self, ctx: &mut Ctx<'_>, msg: Msg<'_>, uri: &Uri<'_>) -> Option<(Copy, Candidate)> {
+    fn only_way(&mut self, ctx: &mut Ctx<'_>, msg: Msg<'_>, uri: &Uri<'_>) -> Option<(Way, Candidate)> {
         let (own, _) = route::own_routes(&self.config, &self.keys, msg);
         let next = match route::route_after(msg, own) {
             Some(next) => next,
             None if route::is_local(&self.config, uri) => {
                 let aor = route::aor(&self.config, uri).filter(|_| !uri.params.has(b"gr"))?;
                 let [binding] = self.location.get(&aor) else { return None };
-                let copy = super::routing::way_to(binding);
-                let Next::Uri(next) = copy.next.clone() else { return None };
-                return Some((copy, self.place_in_hand(ctx, &next)?));
+                let way = super::routing::way_to(binding);
+                let Next::Uri(next) = way.next.clone() else { return None };
+                return Some((way, self.place_in_hand(ctx, &next)?));
             }
             None => msg.request_uri().to_vec(),
         };
-        let copy = Copy { uri: None, routes: Vec::new(), next: Next::Uri(next.clone()), to_user: false };
-        Some((copy, self.place_in_hand(ctx, &next)?))
+        let way = Way { uri: None, routes: Vec::new(), next: Next::Uri(next.clone()), to_user: false };
+        Some((way, self.place_in_hand(ctx, &next)?))
     }
 
     /// §16.11: the response goes where the next Via says.

@@ -178,3 +178,48 @@ fn host(name: &Name<'_>) -> String {
 fn text(string: &CharacterString<'_>) -> String {
     String::try_from(string.clone()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, SeedableRng};
+
+    /// An answer to `_sip._udp.example.org SRV`, put together by hand: an alias, two records, an address beside them.
+    const REPLY: &[u8] =
+        b"\x12\x34\x85\x80\x00\x01\x00\x03\x00\x00\x00\x01\x04_sip\x04_udp\x07example\x03org\0\
+        \x00\x21\x00\x01\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x4d\x00\x06\x03alt\xc0\x16\
+        \xc0\x33\x00\x21\x00\x01\x00\x00\x00\x4d\x00\x0a\x00\x14\x00\x3c\x13\xc6\x01b\xc0\x16\
+        \xc0\x33\x00\x21\x00\x01\x00\x00\x00\x3c\x00\x0a\x00\x0a\x00\x3c\x13\xc4\x01a\xc0\x16\
+        \xc0\x61\x00\x01\x00\x01\x00\x00\x00\x4d\x00\x04\xc0\x00\x02\x0a";
+
+    fn read(bytes: &[u8]) -> Result<Reply, Unfit> {
+        super::read(bytes, 0x1234, "_sip._udp.EXAMPLE.org", Kind::Srv)
+    }
+
+    #[test]
+    fn a_reply_with_pointers_is_read() {
+        let Ok(Reply::Records { records, ttl }) = read(REPLY) else { panic!("{:?}", read(REPLY)) };
+        let srv = |priority, port, target: &str| DnsRecord::Srv {
+            priority,
+            weight: 60,
+            port,
+            target: target.into(),
+        };
+        assert_eq!(records, [srv(20, 5062, "b.example.org"), srv(10, 5060, "a.example.org")]);
+        assert_eq!(ttl, 60);
+    }
+
+    #[test]
+    fn nothing_that_a_server_may_send_panics() {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1035);
+        for _ in 0..200_000 {
+            let mut bytes = REPLY.to_vec();
+            for _ in 0..rng.random_range(1..6) {
+                let at = rng.random_range(4..bytes.len());
+                bytes[at] = if rng.random() { rng.random() } else { [0, 0x0c, 0x3f, 0xc0, 0xff][at % 5] };
+            }
+            bytes.truncate(rng.random_range(0..=bytes.len() * 2));
+            let _ = read(&bytes);
+        }
+    }
+}
