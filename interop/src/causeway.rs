@@ -95,6 +95,11 @@ impl Binary {
         output(self.command().args(["subscriber", "import"]).arg(file).arg("--data").arg(data)).map(drop)
     }
 
+    /// The program.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// A command line that begins with the program.
     pub fn command(&self) -> Command {
         Command::new(&self.0)

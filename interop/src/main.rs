@@ -2,7 +2,7 @@
 //! The lab: stock phones and servers around Causeway, across real NATs in network namespaces.
 //!
 //! `cargo xtask interop` builds the program under test and calls this with `--quick`, `--all`, `--list` or the
-//! names of cases. `--hold` builds the network and keeps it for work by hand; `--pcap` keeps what was
+//! names of cases (`--all` before them: as thoroughly as they can). `--hold` builds the network and keeps it for work by hand; `--pcap` keeps what was
 //! on the wires at every agent, the edge and the core, if tcpdump is there. Needs root.
 
 mod audio;
@@ -10,6 +10,7 @@ mod baresip;
 mod cases;
 mod causeway;
 mod differential;
+mod durability;
 mod kamailio;
 mod lab;
 mod linphone;
@@ -64,6 +65,7 @@ fn run() -> Result<bool> {
     let (options, args): (Vec<String>, Vec<String>) = args.into_iter().partition(|arg| arg == "--pcap");
     let captures = !options.is_empty();
     let chosen = choose(&args)?;
+    let thorough = args.iter().any(|arg| arg == "--all");
     let binary = Binary::from_env()?;
     let root = root();
     fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
@@ -71,7 +73,7 @@ fn run() -> Result<bool> {
     let lab = Lab::up().context("building the network")?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for case in chosen {
-        match one(&lab, &root, &binary, case, captures) {
+        match one(&lab, &root, &binary, case, Manner { captures, thorough }) {
             Outcome::Passed => passed += 1,
             Outcome::Failed => failed += 1,
             Outcome::Skipped => skipped += 1,
@@ -93,6 +95,13 @@ fn root() -> PathBuf {
     std::env::temp_dir().join(format!("cw-{}", std::process::id()))
 }
 
+/// How cases are run.
+#[derive(Clone, Copy)]
+struct Manner {
+    captures: bool,
+    thorough: bool,
+}
+
 /// How a case ended.
 enum Outcome {
     Passed,
@@ -101,16 +110,16 @@ enum Outcome {
 }
 
 /// Runs a case and prints its line; on failure the tails of all logs.
-fn one(lab: &Lab, root: &Path, binary: &Binary, case: &Case, pcap: bool) -> Outcome {
+fn one(lab: &Lab, root: &Path, binary: &Binary, case: &Case, manner: Manner) -> Outcome {
     if let Some(missing) = case.needs.iter().find(|program| !installed(program)) {
         println!("skipped  {:<16}          {missing} is not installed", case.name);
         return Outcome::Skipped;
     }
     let start = Instant::now();
     let dir = root.join(case.name);
-    let bench = Bench { lab, dir: &dir, binary };
+    let bench = Bench { lab, dir: &dir, binary, thorough: manner.thorough };
     let result = fs::create_dir_all(&dir).map_err(Into::into).and_then(|()| {
-        let _captures = if pcap { captures(&bench)? } else { Vec::new() };
+        let _captures = if manner.captures { captures(&bench)? } else { Vec::new() };
         (case.run)(&bench)
     });
     let took = start.elapsed().as_secs_f64();
@@ -157,14 +166,14 @@ fn choose(args: &[String]) -> Result<Vec<&'static Case>> {
     match (flags.as_slice(), names.as_slice()) {
         (["--quick"], []) => Ok(ALL.iter().filter(|case| case.quick).collect()),
         (["--all"] | [], []) => Ok(ALL.iter().collect()),
-        ([], names) => names
+        ([] | ["--all"], names) => names
             .iter()
             .map(|name| {
                 let found = ALL.iter().find(|case| case.name == **name);
                 found.with_context(|| format!("no case `{name}`; --list shows all"))
             })
             .collect(),
-        _ => bail!("usage: [--pcap] [--quick | --all | --list | --hold | NAME…]"),
+        _ => bail!("usage: [--pcap] [--quick | --list | --hold | [--all] [NAME…]]"),
     }
 }
 

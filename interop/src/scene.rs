@@ -17,6 +17,8 @@ pub struct Bench<'a> {
     pub dir: &'a Path,
     /// The program under test.
     pub binary: &'a Binary,
+    /// Whether repetition counts more than time: as often as it takes, not as often as a minute allows.
+    pub thorough: bool,
 }
 
 /// Who stands at the operator's.
@@ -148,7 +150,7 @@ impl<'a> Scene<'a> {
         listen: [&str; 2],
         hosts: [Host; 2],
     ) -> Result<Self> {
-        let Bench { lab, dir, binary } = *bench;
+        let Bench { lab, dir, binary, .. } = *bench;
         let (kamailio, operator) = match operator {
             Operator::Kamailio(path) => {
                 let kamailio = Kamailio::start(lab, dir, Host::Core, CORE, path)?;

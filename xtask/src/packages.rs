@@ -17,6 +17,7 @@ pub const INTEROP: &[Need] = &[
     ("baresip", "baresip-core"),
     ("linphonec", "linphone-cli"),
     ("sipp", "sip-tester"),
+    ("strace", "strace"),
 ];
 
 /// What the benchmarks need beside that.

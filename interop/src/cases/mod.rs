@@ -6,6 +6,7 @@ mod network;
 mod operators;
 mod peers;
 
+use crate::durability;
 use crate::scene::Bench;
 use anyhow::Result;
 
@@ -194,5 +195,21 @@ pub const ALL: &[Case] = &[
         expected: "100 calls, 20 begun per second: all are set up and ended, one entry per NAT, nothing is left",
         quick: true,
         run: network::many_calls,
+    },
+    Case {
+        name: "kill",
+        peers: "",
+        needs: &[],
+        expected: "SIGKILL in a storm of registrations, 200 times (quick: 10): what a 200 has promised is there, what it has ended is not",
+        quick: true,
+        run: durability::kill,
+    },
+    Case {
+        name: "power-loss",
+        peers: "strace",
+        needs: &["strace"],
+        expected: "a power cut in the moment in which a 200 leaves: what was not synced is lost, every promise kept; without syncing promises break",
+        quick: true,
+        run: durability::power_loss,
     },
 ];

@@ -72,8 +72,11 @@ const URIS: &[(&str, &str)] = &[
 const METHODS: &[&str] =
     &["INVITE", "INVITE", "MESSAGE", "OPTIONS", "SUBSCRIBE", "INFO", "PUBLISH", "REFER", "PING", "UPDATE"];
 
-/// How the header is changed: name, and what is done to the text of the request.
-const CHANGES: &[(&str, fn(String) -> String)] = &[
+/// A change: its name, and what is done to the text of a request.
+type Change = (&'static str, fn(String) -> String);
+
+/// How the header is changed.
+const CHANGES: &[Change] = &[
     ("Max-Forwards 0", |t| t.replace("Max-Forwards: 70", "Max-Forwards: 0")),
     ("Max-Forwards 1", |t| t.replace("Max-Forwards: 70", "Max-Forwards: 1")),
     ("Max-Forwards 255", |t| t.replace("Max-Forwards: 70", "Max-Forwards: 255")),
@@ -295,7 +298,7 @@ fn request(id: usize, method: &str, uri: &str, to: &str, extra: &str) -> String 
 fn change(text: String, changes: &[&str]) -> Vec<u8> {
     let change = |text, name: &&str| {
         let found = CHANGES.iter().find(|(its, _)| its == name);
-        found.map_or_else(|| String::new(), |(_, change)| change(text))
+        found.map_or_else(String::new, |(_, change)| change(text))
     };
     latin_1(&changes.iter().fold(text, change))
 }

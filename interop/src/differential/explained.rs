@@ -2,7 +2,8 @@
 
 use super::compare::Difference;
 
-/// Whose behaviour the RFCs ask for.
+/// Whose behaviour the RFCs ask for. What is Kamailio's or nobody's is a fault of ours, to be mended.
+#[expect(dead_code, reason = "all faults that were found are mended")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     /// Causeway's.
@@ -53,44 +54,16 @@ fn only_new(one: &Difference, names: &[&str]) -> bool {
             .all(|line| names.iter().any(|name| line.trim_start_matches('+').starts_with(name)))
 }
 
-use Right::{Both, Neither, Ours, Theirs};
+use Right::{Both, Ours};
 
 /// All of them; the first that fits counts.
 pub const ALL: &[Explained] = &[
-    class(
-        "dialog-in-name-only",
-        Theirs,
-        "A request with a To tag, but of no dialog that was ever set up, whose Request-URI is an address of record: \
-         Causeway forwards it to the contacts without credentials, Kamailio answers 404",
-        "RFC 3261 §12.2.2 and §22.3: a tag must not open a door that is closed without it",
-        |one| {
-            (one.is("INVITE without a dialog")
-                || one.is("BYE without a dialog")
-                || one.is("INFO without a dialog"))
-                && answered(one, 200, 404)
-        },
-    ),
-    class(
-        "no-such-user",
-        Theirs,
-        "The user does not exist: 480 from Causeway, 404 from Kamailio",
-        "RFC 3261 §21.4.5; 480 is for those who exist and are not there",
-        |one| one.is("no such user") && answered(one, 480, 404),
-    ),
     class(
         "cseq-range-400",
         Ours,
         "CSeq 4294967296: 400 from Causeway; Kamailio forwards it",
         "RFC 3261 §8.1.1.5, RFC 4475 §3.1.2.4: the number is below 2**31",
         |one| one.is("CSeq too large") && refused_by_us(one, 400),
-    ),
-    class(
-        "sips-record-route",
-        Neither,
-        "A SIPS Request-URI: both forward it over UDP to a SIP contact; the Record-Route of Causeway has a SIP URI, that \
-         of Kamailio a SIPS URI",
-        "RFC 3261 §16.6 item 4 asks for a SIPS URI in it; §26.2.2 and RFC 5630 §5.3 forbid to forward it so at all",
-        |one| one.is("sips") && one.field.contains("Record-Route"),
     ),
     class(
         "max-breadth",
@@ -282,6 +255,20 @@ pub const ALL: &[Explained] = &[
         "No CSeq at all: dropped by Causeway, 500 from Kamailio",
         "RFC 3261 §8.2.6.2: no valid answer can be made without it",
         |one| one.is("no CSeq") && refused_by_us(one, 0),
+    ),
+    class(
+        "sips",
+        Ours,
+        "A SIPS Request-URI for a user with SIP contacts over UDP alone: 480 from Causeway, forwarded by Kamailio",
+        "RFC 3261 §26.2.2, RFC 5630 §5.3: a SIPS request goes over TLS or not at all",
+        |one| one.is("sips") && refused_by_us(one, 480),
+    ),
+    class(
+        "trying",
+        Both,
+        "100 before a refusal that takes more than a moment",
+        "RFC 3261 §17.2.1: a 100 unless the final response comes within 200 ms; it may come at once",
+        |one| one.field == "provisional" && one.ours == "[100]" && one.theirs == "[]",
     ),
     class(
         "late-cancel",

@@ -10,7 +10,7 @@ mod cases;
 mod compare;
 mod explained;
 mod servers;
-mod wire;
+pub mod wire;
 
 use crate::causeway::Binary;
 use anyhow::{Context, Result};

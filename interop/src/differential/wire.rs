@@ -140,8 +140,20 @@ pub fn param(value: &str, name: &str) -> Option<String> {
     })
 }
 
-/// An answer to a digest challenge, MD5 with qop auth (RFC 2617).
+/// An answer to a digest challenge, MD5 with qop auth (RFC 2617); the nonce is used for the first time.
 pub fn answer(challenge: &str, user: &str, password: &str, method: &str, uri: &str) -> String {
+    answer_counted(challenge, user, password, method, uri, 1)
+}
+
+/// The same for the `count`-th use of the nonce.
+pub fn answer_counted(
+    challenge: &str,
+    user: &str,
+    password: &str,
+    method: &str,
+    uri: &str,
+    count: u32,
+) -> String {
     let get = |name: &str| {
         let at = challenge.find(&format!("{name}=\"")).map(|at| at + name.len() + 2)?;
         challenge.get(at..)?.split('"').next().map(str::to_owned)
@@ -149,10 +161,10 @@ pub fn answer(challenge: &str, user: &str, password: &str, method: &str, uri: &s
     let (realm, nonce) = (get("realm").unwrap_or_default(), get("nonce").unwrap_or_default());
     let ha1 = md5(&format!("{user}:{realm}:{password}"));
     let ha2 = md5(&format!("{method}:{uri}"));
-    let response = md5(&format!("{ha1}:{nonce}:00000001:c0ffee:auth:{ha2}"));
+    let response = md5(&format!("{ha1}:{nonce}:{count:08x}:c0ffee:auth:{ha2}"));
     format!(
         "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", algorithm=MD5, \
-         qop=auth, nc=00000001, cnonce=\"c0ffee\", response=\"{response}\""
+         qop=auth, nc={count:08x}, cnonce=\"c0ffee\", response=\"{response}\""
     )
 }
 
