@@ -2,6 +2,7 @@
 
 mod calls;
 mod control;
+mod forking;
 mod network;
 mod operators;
 mod peers;
@@ -211,5 +212,22 @@ pub const ALL: &[Case] = &[
         expected: "a power cut in the moment in which a 200 leaves: what was not synced is lost, every promise kept; without syncing promises break",
         quick: true,
         run: durability::power_loss,
+    },
+    Case {
+        name: "forking",
+        peers: "SIPp",
+        needs: &["sipp"],
+        expected: "three contacts: one answers and the others are cancelled; all busy; the caller gives up; by q after a \
+                   refusal, and after ringing too long",
+        quick: true,
+        run: forking::forking,
+    },
+    Case {
+        name: "redirect",
+        peers: "SIPp",
+        needs: &["sipp"],
+        expected: "the exchange answers 302 with the contacts, the best first",
+        quick: true,
+        run: forking::redirect,
     },
 ];
