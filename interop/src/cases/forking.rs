@@ -10,10 +10,10 @@ use std::fs;
 use std::time::Duration;
 
 const REGISTER: &str = include_str!("../../scenarios/forking/register.xml");
-const PICK_UP: &str = include_str!("../../scenarios/forking/pick-up.xml");
+pub(super) const PICK_UP: &str = include_str!("../../scenarios/forking/pick-up.xml");
 const RING: &str = include_str!("../../scenarios/forking/ring.xml");
 const BUSY: &str = include_str!("../../scenarios/forking/busy.xml");
-const ANSWERED: &str = include_str!("../../scenarios/forking/caller-200.xml");
+pub(super) const ANSWERED: &str = include_str!("../../scenarios/forking/caller-200.xml");
 const REFUSED: &str = include_str!("../../scenarios/forking/caller-486.xml");
 const GIVES_UP: &str = include_str!("../../scenarios/forking/caller-487.xml");
 const REDIRECTED: &str = include_str!("../../scenarios/forking/caller-302.xml");
@@ -61,7 +61,7 @@ pub fn redirect(bench: &Bench<'_>) -> Result<String> {
     let _exchange = exchange(bench, "delivery = \"redirect\"")?;
     register(bench, "moved", &["0.2", "0.3", "0.1"]).context("registration")?;
     // The scenario wants the second, then the first, then the last.
-    finished(sipp(bench, Host::InsideB, "5080", "caller-moved", REDIRECTED, "moved", None)?)?;
+    finished(sipp(bench, Host::InsideB, "5080", "caller-moved", REDIRECTED, "moved", None, "1")?)?;
     Ok("302 with three contacts, the best first".to_owned())
 }
 
@@ -79,10 +79,10 @@ fn play(bench: &Bench<'_>, branch: &Branch) -> Result<()> {
     let mut callees = Vec::new();
     for ((host, port, _), (scenario, _)) in PLACES.iter().zip(branch.callees) {
         let name = format!("{}-{port}", branch.user);
-        callees.push(sipp(bench, *host, port, &name, scenario, branch.user, None)?);
+        callees.push(sipp(bench, *host, port, &name, scenario, branch.user, None, "1")?);
     }
     let name = format!("{}-caller", branch.user);
-    finished(sipp(bench, Host::InsideB, "5080", &name, branch.caller, branch.user, None)?)
+    finished(sipp(bench, Host::InsideB, "5080", &name, branch.caller, branch.user, None, "1")?)
         .context("the caller")?;
     for (callee, number) in callees.into_iter().zip(1..) {
         finished(callee).with_context(|| format!("callee {number}"))?;
@@ -90,15 +90,16 @@ fn play(bench: &Bench<'_>, branch: &Branch) -> Result<()> {
     Ok(())
 }
 
-fn register(bench: &Bench<'_>, user: &str, q: &[&str]) -> Result<()> {
+pub(super) fn register(bench: &Bench<'_>, user: &str, q: &[&str]) -> Result<()> {
     let contacts = PLACES.iter().zip(q).map(|((_, _, contact), q)| format!("{contact};q={q}"));
     let contacts = contacts.collect::<Vec<_>>().join(", ");
     let name = format!("{user}-register");
-    finished(sipp(bench, Host::InsideA, "5070", &name, REGISTER, user, Some(&contacts))?)
+    finished(sipp(bench, Host::InsideA, "5070", &name, REGISTER, user, Some(&contacts), "1")?)
 }
 
-/// SIPp in a role, for one call. A registrant acts for `user`; a caller is `caller` and calls `user`.
-fn sipp(
+/// SIPp in a role, for so many calls at once. A registrant acts for `user`; a caller is `caller` and calls `user`.
+#[allow(clippy::too_many_arguments, reason = "each is one option of SIPp")]
+pub(super) fn sipp(
     bench: &Bench<'_>,
     host: Host,
     port: &str,
@@ -106,6 +107,7 @@ fn sipp(
     scenario: &str,
     user: &str,
     contacts: Option<&str>,
+    calls: &str,
 ) -> Result<Process> {
     let (file, table) = (bench.dir.join(format!("{name}.xml")), bench.dir.join(format!("{name}.csv")));
     fs::write(&file, scenario)?;
@@ -125,7 +127,9 @@ fn sipp(
         "-p",
         port,
         "-m",
-        "1",
+        calls,
+        "-r",
+        "20",
         "-nostdin",
         "-trace_err",
         "-error_file",
@@ -145,7 +149,7 @@ fn sipp(
     Ok(process)
 }
 
-fn finished(mut process: Process) -> Result<()> {
+pub(super) fn finished(mut process: Process) -> Result<()> {
     let status = process.exit(Duration::from_secs(15))?;
     ensure!(status.success(), "SIPp counts a failed call ({status}) at {DOMAIN}; its log says why");
     Ok(())

@@ -2,6 +2,7 @@
 
 mod calls;
 mod control;
+mod dns;
 mod forking;
 mod network;
 mod operators;
@@ -229,5 +230,14 @@ pub const ALL: &[Case] = &[
         expected: "the exchange answers 302 with the contacts, the best first",
         quick: true,
         run: forking::redirect,
+    },
+    Case {
+        name: "dns",
+        peers: "SIPp, dnsmasq",
+        needs: &["sipp", "dnsmasq"],
+        expected: "calls to a domain whose NAPTR leads to SRV records: the host of the best priority is dead, two others \
+                   share the calls by weight; all are answered",
+        quick: true,
+        run: dns::dns,
     },
 ];
