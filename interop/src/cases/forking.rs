@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::time::Duration;
 
-const REGISTER: &str = include_str!("../../scenarios/forking/register.xml");
+pub(super) const REGISTER: &str = include_str!("../../scenarios/forking/register.xml");
 pub(super) const PICK_UP: &str = include_str!("../../scenarios/forking/pick-up.xml");
 const RING: &str = include_str!("../../scenarios/forking/ring.xml");
 const BUSY: &str = include_str!("../../scenarios/forking/busy.xml");

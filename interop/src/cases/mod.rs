@@ -3,6 +3,7 @@
 mod calls;
 mod control;
 mod dns;
+mod flood;
 mod forking;
 mod network;
 mod operators;
@@ -239,5 +240,13 @@ pub const ALL: &[Case] = &[
                    share the calls by weight; all are answered",
         quick: true,
         run: dns::dns,
+    },
+    Case {
+        name: "flood",
+        peers: "SIPp",
+        needs: &["sipp"],
+        expected: "100,000 datagrams of garbage a second beside 200 calls a second: at least 99.9 % of the calls complete",
+        quick: false,
+        run: flood::flood,
     },
 ];
