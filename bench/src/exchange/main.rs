@@ -1,7 +1,7 @@
 //! CPU per registration and per call, and the delay of a call: the exchange beside Kamailio under the same
 //! load in the same run.
 //!
-//! `exchange [register] [call] [delay] [scale] [--json] [--rounds N]`: all but `scale` unless told. Both
+//! `exchange [register] [call] [delay] [scale] [overload] [--json] [--rounds N]`: the first three unless told. Both
 //! servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all threads
 //! and processes of the server, so that it does not matter what else the machine does, as long as no call
 //! fails.
@@ -9,6 +9,7 @@
 
 mod delay;
 mod kamailio;
+mod overload;
 mod scale;
 mod serve;
 mod server;
@@ -102,6 +103,9 @@ fn main() -> Result<()> {
     if options.parts.iter().any(|part| part == "scale") {
         results.push(json!({ "part": "scale", "rows": scale::table(options.json)? }));
     }
+    if options.parts.iter().any(|part| part == "overload") {
+        results.push(json!({ "part": "overload", "rows": overload::table(options.json)? }));
+    }
     if options.json {
         println!("{}", serde_json::to_string_pretty(&results)?);
     }
@@ -118,8 +122,10 @@ fn options(args: &[String]) -> Result<Options> {
                 let number = args.next().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
                 options.rounds = number.context("--rounds needs a number")?;
             }
-            "register" | "call" | "delay" | "scale" => options.parts.push(arg.clone()),
-            other => bail!("`{other}`: usage: [register] [call] [delay] [scale] [--json] [--rounds N]"),
+            "register" | "call" | "delay" | "scale" | "overload" => options.parts.push(arg.clone()),
+            other => {
+                bail!("`{other}`: usage: [register] [call] [delay] [scale] [overload] [--json] [--rounds N]")
+            }
         }
     }
     if options.parts.is_empty() {

@@ -82,6 +82,11 @@ impl Server {
         Ok(server)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Nanoseconds run so far.
     ///
     /// # Errors

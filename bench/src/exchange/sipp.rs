@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Calls that one run may have open at once.
-const OPEN: &str = "20000";
+const OPEN: usize = 20_000;
 
 /// What SIPp plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,18 @@ pub struct Sipp {
 
 /// Starts SIPp: `count` calls, `rate` begun per second; callees run until they are dropped.
 pub fn start(folder: &Path, part: Part, users: (usize, usize), count: usize, rate: usize) -> Result<Sipp> {
+    start_open(folder, part, users, count, rate, OPEN)
+}
+
+/// The same with at most so many calls open at once.
+pub fn start_open(
+    folder: &Path,
+    part: Part,
+    users: (usize, usize),
+    count: usize,
+    rate: usize,
+    open: usize,
+) -> Result<Sipp> {
     let (name, scenario) = part.scenario();
     let file = |suffix: &str| folder.join(format!("{name}{suffix}"));
     let (scenario_file, users_file, statistics) = (file(".xml"), file(".csv"), file(".stat"));
@@ -63,7 +75,9 @@ pub fn start(folder: &Path, part: Part, users: (usize, usize), count: usize, rat
     fs::write(&users_file, table(users))?;
     let mut command = Command::new("sipp");
     command.arg(ADDRESS).arg("-sf").arg(scenario_file).arg("-inf").arg(users_file);
-    command.args(["-i", part.address(), "-p", "5060", "-nostdin", "-l", OPEN]);
+    command.args(["-i", part.address(), "-p", "5060", "-nostdin", "-l", &open.to_string()]);
+    // A refused call ends at once, without a BYE for what never was.
+    command.args(["-default_behaviors", "all,-bye"]);
     command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&statistics);
     if part != Part::Callee {
         command.args(["-m", &count.to_string(), "-r", &rate.to_string()]);
@@ -84,6 +98,23 @@ pub fn run(folder: &Path, part: Part, users: (usize, usize), count: usize, rate:
 }
 
 impl Sipp {
+    /// Calls that have succeeded so far, at most a second ago.
+    ///
+    /// # Errors
+    /// If SIPp has not counted anything yet.
+    pub fn successful_now(&self) -> Result<u64> {
+        Ok(self.counted()?.successful)
+    }
+
+    /// Ends it without waiting for its calls.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop(mut self) -> Result<()> {
+        self.process.child().kill()?;
+        self.process.wait(Duration::from_secs(5)).map(drop)
+    }
+
     fn counted(&self) -> Result<Counted> {
         let text = fs::read_to_string(&self.statistics).context("SIPp has counted nothing")?;
         let (head, row) = text.trim_end().split_once('\n').context("SIPp has counted nothing")?;
