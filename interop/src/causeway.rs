@@ -58,6 +58,19 @@ impl Binary {
         self.start(lab, Host::Edge, dir, "up", &args)
     }
 
+    /// Starts an exchange in the operator's core, with more settings and options.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn exchange(&self, lab: &Lab, dir: &Path, settings: &str, options: &[&str]) -> Result<Causeway> {
+        let file = dir.join("exchange.toml");
+        std::fs::write(&file, settings).with_context(|| file.display().to_string())?;
+        let (file, sip) = (file.to_string_lossy().into_owned(), format!("{CORE}:5060"));
+        let mut args = vec!["exchange", "--config", &file, "--domain", DOMAIN, "--sip", &sip];
+        args.extend(options);
+        self.start(lab, Host::Core, dir, "exchange", &args)
+    }
+
     /// Starts an agent, which phones find at `listen`.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub const INTEROP: &[Need] = &[
     ("linphonec", "linphone-cli"),
     ("sipp", "sip-tester"),
     ("strace", "strace"),
+    ("dnsmasq", "dnsmasq-base"),
 ];
 
 /// What the benchmarks need beside that.

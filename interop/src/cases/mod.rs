@@ -2,6 +2,9 @@
 
 mod calls;
 mod control;
+mod dns;
+mod flood;
+mod forking;
 mod network;
 mod operators;
 mod peers;
@@ -211,5 +214,39 @@ pub const ALL: &[Case] = &[
         expected: "a power cut in the moment in which a 200 leaves: what was not synced is lost, every promise kept; without syncing promises break",
         quick: true,
         run: durability::power_loss,
+    },
+    Case {
+        name: "forking",
+        peers: "SIPp",
+        needs: &["sipp"],
+        expected: "three contacts: one answers and the others are cancelled; all busy; the caller gives up; by q after a \
+                   refusal, and after ringing too long",
+        quick: true,
+        run: forking::forking,
+    },
+    Case {
+        name: "redirect",
+        peers: "SIPp",
+        needs: &["sipp"],
+        expected: "the exchange answers 302 with the contacts, the best first",
+        quick: true,
+        run: forking::redirect,
+    },
+    Case {
+        name: "dns",
+        peers: "SIPp, dnsmasq",
+        needs: &["sipp", "dnsmasq"],
+        expected: "calls to a domain whose NAPTR leads to SRV records: the host of the best priority is dead, two others \
+                   share the calls by weight; all are answered",
+        quick: true,
+        run: dns::dns,
+    },
+    Case {
+        name: "flood",
+        peers: "SIPp",
+        needs: &["sipp"],
+        expected: "100,000 datagrams of garbage a second beside 200 calls a second: at least 99.9 % of the calls complete",
+        quick: false,
+        run: flood::flood,
     },
 ];

@@ -69,7 +69,7 @@ pub const ALL: &[Explained] = &[
         "max-breadth",
         Ours,
         "Max-Breadth added, and P-Asserted-Identity for whom has proved who he is",
-        "RFC 5393 §5.3.3.1: 60 where there is none, divided among the branches; RFC 3325 §5. Kamailio's sample does neither",
+        "RFC 5393 §5.3.3: 60 where there is none, divided among the branches; RFC 3325 §5. Kamailio's sample does neither",
         |one| only_new(one, &["Max-Breadth:", "P-Asserted-Identity:"]),
     ),
     class(
