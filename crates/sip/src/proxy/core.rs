@@ -11,7 +11,8 @@ use std::time::Duration;
 /// What an element should decide or know.
 #[derive(Debug)]
 pub enum Event {
-    /// A new request (neither ACK nor CANCEL): forward it or reply. An INVITE has been answered 100.
+    /// A new request (neither ACK nor CANCEL): forward it or reply. An INVITE that gets no
+    /// other response within [`Timing::trying_after`] is answered 100.
     Request {
         /// Names it from now on.
         id: ServerId,
@@ -117,6 +118,7 @@ pub struct Core {
     pub(super) owner: NumberMap<ClientId, (ServerId, usize)>,
     pub(super) timer_c: Timers<(ServerId, usize)>,
     pub(super) patience: Timers<(ServerId, usize)>,
+    trying: Timers<ServerId>,
     pub(super) own: HashSet<ClientId>,
     pub(super) events: VecDeque<Event>,
     scratch: Vec<u8>,
@@ -177,7 +179,10 @@ impl Core {
 
     /// When [`Core::timeout`] is due.
     pub fn deadline(&self) -> Option<Time> {
-        [self.layer.deadline(), self.timer_c.next(), self.patience.next()].into_iter().flatten().min()
+        [self.layer.deadline(), self.timer_c.next(), self.patience.next(), self.trying.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes a message that has passed validation.
@@ -195,6 +200,7 @@ impl Core {
                 self.layer.cancel(now, client, sink);
             }
         }
+        self.try_on(now, sink);
         while let Some((id, branch)) = self.patience.pop(now) {
             self.lose_patience(now, id, branch, sink);
         }
@@ -292,6 +298,7 @@ impl Core {
         if let Some(context) = self.contexts.get(&id) {
             declare_length(&mut self.scratch, msg, context.from.transport);
         }
+        self.trying.cancel(id);
         if self.layer.respond(now, id, &self.scratch, status, sink) && status >= 200 {
             self.set_answered(now, id, sink);
         }
@@ -321,6 +328,7 @@ impl Core {
 
     /// Answers a request with a whole response that the element has built.
     pub fn answer(&mut self, now: Time, id: ServerId, status: u16, response: &[u8], sink: &mut impl Sink) {
+        self.trying.cancel(id);
         if self.layer.respond(now, id, response, status, sink) && status >= 200 {
             self.set_answered(now, id, sink);
         }
@@ -392,6 +400,16 @@ impl Core {
         self.digest(now, sink);
     }
 
+    /// Answers 100 to those who have waited long enough.
+    fn try_on(&mut self, now: Time, sink: &mut impl Sink) {
+        while let Some(id) = self.trying.pop(now) {
+            let Some(context) = self.contexts.get(&id).filter(|context| !context.answered) else { continue };
+            let Some(request) = &context.request else { continue };
+            let trying = response_to(request.msg(), 100, None, None).finish();
+            self.layer.respond(now, id, &trying, 100, sink);
+        }
+    }
+
     fn lose_patience(&mut self, now: Time, id: ServerId, branch: usize, sink: &mut impl Sink) {
         let Some(context) = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled) else {
             return;
@@ -435,10 +453,10 @@ impl Core {
         let msg = message.msg();
         let refusal = refusal(msg);
         if refusal.is_none() && msg.method() == Method::Invite {
-            let trying = response_to(msg, 100, None, None).finish();
-            self.layer.respond(now, id, &trying, 100, sink);
+            self.trying.set(id, now + self.layer.timing().trying_after);
         }
         self.contexts.insert(id, Context::new(message.clone(), from));
+        self.try_on(now, sink);
         match refusal {
             None => self.events.push_back(Event::Request { id, message, from }),
             Some((status, response)) => {

@@ -44,7 +44,7 @@ fn request(method: Method<'_>, branch: &str, hops: u8) -> Message {
 impl Bench {
     fn new() -> Self {
         Self {
-            core: Core::new(Timing::default()),
+            core: Core::new(Timing { trying_after: Duration::ZERO, ..Timing::default() }),
             wire: Wire::default(),
             now: Time::ZERO,
             rng: CountingRng::default(),
@@ -426,4 +426,31 @@ fn a_request_of_our_own_has_its_outcome_told() {
         matches!(events[..], [Event::Own { client, outcome: Err(_) }] if client == unheard),
         "{events:?}"
     );
+}
+
+/// RFC 3261 §17.2.1: a 100 within 200 ms, unless something better comes before.
+#[test]
+fn who_rings_at_once_needs_no_100() {
+    for (delay, expected) in [(199, &[180][..]), (201, &[100, 180])] {
+        let mut bench = Bench::new();
+        bench.core = Core::new(Timing::default());
+        bench.fork(Method::Invite, &[2]);
+        bench.run_for(Duration::from_millis(delay));
+        bench.respond(2, 180, &[]);
+        bench.run_for(Duration::from_millis(400));
+        assert_eq!(bench.answers(), expected, "after {delay} ms");
+    }
+}
+
+/// A repetition that arrives before anything has been answered is not answered by nothing.
+#[test]
+fn an_early_repetition_waits_like_the_first() {
+    let mut bench = Bench::new();
+    bench.core = Core::new(Timing::default());
+    bench.fork(Method::Invite, &[2]);
+    bench.receive(CALLER, request(Method::Invite, "a", 70));
+    assert_eq!(bench.answers(), Vec::<u16>::new());
+    bench.run_for(Duration::from_millis(200));
+    bench.receive(CALLER, request(Method::Invite, "a", 70));
+    assert_eq!(bench.answers(), [100, 100]);
 }

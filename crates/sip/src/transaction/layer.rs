@@ -327,6 +327,7 @@ impl Layer {
         if let Some(id) = known {
             if let Some(entry) = self.servers.get(&id)
                 && entry.state.request().resend
+                && !entry.last.is_empty()
             {
                 sink.send(&entry.hop, &entry.last);
             }

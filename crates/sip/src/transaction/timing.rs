@@ -16,6 +16,9 @@ pub struct Timing {
     /// How long a proxy waits for a final response to INVITE after the last provisional one: more than
     /// 3 minutes (§16.6 item 11).
     pub timer_c: Duration,
+    /// How long a proxy waits for a response before it answers an INVITE by 100 itself: at most 200 ms (§17.2.1).
+    /// Where the callee is quick the 100 would say nothing.
+    pub trying_after: Duration,
 }
 
 impl Default for Timing {
@@ -26,6 +29,7 @@ impl Default for Timing {
             t4: Duration::from_secs(5),
             timer_d: Duration::from_secs(32),
             timer_c: Duration::from_secs(181),
+            trying_after: Duration::from_millis(200),
         }
     }
 }
