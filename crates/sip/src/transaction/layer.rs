@@ -1,6 +1,7 @@
 //! All transactions of one element.
 
 use super::branch::Branch;
+use super::forgetting::Forgetting;
 use super::machine::{Client, Server, Step, Timer};
 use super::{Hop, Sink, Timing, Transport};
 use crate::{Index, Message, Method, Msg};
@@ -96,7 +97,7 @@ pub enum Event {
 struct ClientEntry {
     state: Client,
     hop: Hop,
-    /// The timers that run.
+    /// The timers that run and can be cancelled.
     armed: Armed,
     /// What was sent, as long as it may have to be repeated, acknowledged or cancelled; empty after that.
     request: Box<[u8]>,
@@ -108,14 +109,14 @@ struct ClientEntry {
 struct ServerEntry {
     state: Server,
     hop: Hop,
-    /// The timers that run.
+    /// The timers that run and can be cancelled.
     armed: Armed,
     key: u128,
     /// The last response, as long as it may have to be repeated; empty after that.
     last: Vec<u8>,
 }
 
-/// Which timers of a transaction run: most have one at a time.
+/// Which timers of a transaction run that can be cancelled.
 #[derive(Clone, Copy, Default)]
 struct Armed(u16);
 
@@ -149,6 +150,7 @@ pub struct Layer {
     by_request: NumberMap<u128, ServerId>,
     hashers: [RandomState; 2],
     timers: Timers<(Owner, Timer)>,
+    forgetting: Forgetting<Owner>,
     events: VecDeque<Event>,
     serial: u64,
     scratch: Vec<u8>,
@@ -160,8 +162,6 @@ pub struct Layer {
 impl Layer {
     /// Transactions held at most on either side.
     pub const LIMIT: usize = 200_000;
-    /// How long after the end of its last timer a transaction is forgotten at the latest.
-    pub const FORGETS: Duration = Duration::from_millis(100);
 
     /// A layer with these durations.
     pub fn new(timing: Timing) -> Self {
@@ -185,7 +185,7 @@ impl Layer {
 
     /// When [`Layer::timeout`] is due.
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.next()
+        [self.timers.next(), self.forgetting.next()].into_iter().flatten().min()
     }
 
     /// Whether a request belongs to a server transaction that exists.
@@ -233,7 +233,7 @@ impl Layer {
         let (state, step) = Client::start(method == Method::Invite, hop.transport.reliable(), &self.timing);
         let (armed, request) = (Armed::default(), request.into());
         let mut entry = ClientEntry { state, hop, armed, request, cancel_wanted: false, cancelled: false };
-        run_timers(&mut self.timers, now, Owner::Client(id), &mut entry.armed, &step);
+        run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Client(id), &mut entry.armed, &step);
         self.clients.insert(id, entry);
         id
     }
@@ -308,7 +308,7 @@ impl Layer {
 
     /// Fires the timers that are due.
     pub fn timeout(&mut self, now: Time, sink: &mut impl Sink) {
-        while let Some((owner, timer)) = self.timers.pop(now) {
+        while let Some((owner, timer)) = self.timers.pop(now).or_else(|| self.forgetting.pop(now)) {
             match owner {
                 Owner::Client(id) => self.client_timer(now, id, timer, sink),
                 Owner::Server(id) => self.server_timer(now, id, timer, sink),
@@ -455,7 +455,7 @@ impl Layer {
 
     fn finish_client(&mut self, now: Time, id: ClientId, step: &Step) {
         let Some(entry) = self.clients.get_mut(&id) else { return };
-        run_timers(&mut self.timers, now, Owner::Client(id), &mut entry.armed, step);
+        run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Client(id), &mut entry.armed, step);
         if step.end {
             self.end(Owner::Client(id));
         }
@@ -463,14 +463,14 @@ impl Layer {
 
     fn finish_server(&mut self, now: Time, id: ServerId, step: &Step) {
         let Some(entry) = self.servers.get_mut(&id) else { return };
-        run_timers(&mut self.timers, now, Owner::Server(id), &mut entry.armed, step);
+        run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Server(id), &mut entry.armed, step);
         if step.end {
             self.end(Owner::Server(id));
         }
     }
 
     fn end(&mut self, owner: Owner) {
-        use Timer::{A, B, D, E, F, G, H, I, J, K, L, M};
+        use Timer::{A, B, E, F, G, H};
         let mut armed = match owner {
             Owner::Client(id) => {
                 self.events.push_back(Event::ClientEnded { id });
@@ -485,7 +485,7 @@ impl Layer {
             }
         }
         .unwrap_or_default();
-        for timer in [A, B, D, E, F, G, H, I, J, K, L, M] {
+        for timer in [A, B, E, F, G, H] {
             if armed.take(timer) {
                 self.timers.cancel((owner, timer));
             }
@@ -521,23 +521,25 @@ impl Layer {
     }
 }
 
-/// The next multiple of [`Layer::FORGETS`]: transactions that have ended are forgotten many at a time, so that a
-/// busy element does not wake up for each.
-fn late(due: Time) -> Time {
-    let period = u64::try_from(Layer::FORGETS.as_nanos()).unwrap_or(u64::MAX);
-    Time::from_nanos(due.as_nanos().div_ceil(period).saturating_mul(period))
-}
-
-fn run_timers(timers: &mut Timers<(Owner, Timer)>, now: Time, owner: Owner, armed: &mut Armed, step: &Step) {
+fn run_timers(
+    (timers, forgetting): (&mut Timers<(Owner, Timer)>, &mut Forgetting<Owner>),
+    now: Time,
+    owner: Owner,
+    armed: &mut Armed,
+    step: &Step,
+) {
     for timer in step.stop {
         if armed.take(*timer) {
             timers.cancel((owner, *timer));
         }
     }
     for (timer, after) in step.set.iter().flatten() {
-        let due = now + *after;
-        timers.set((owner, *timer), if timer.only_forgets() { late(due) } else { due });
-        armed.set(*timer);
+        if Forgetting::<Owner>::takes(*timer) {
+            forgetting.push(*timer, now + *after, owner);
+        } else {
+            timers.set((owner, *timer), now + *after);
+            armed.set(*timer);
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! sender repeats it, which is the congestion control that UDP has), and counted.
 
 mod branch;
+mod forgetting;
 mod layer;
 mod machine;
 mod response_path;

@@ -1,0 +1,78 @@
+//! Transactions that only wait to be forgotten: by far the most at any time.
+
+use super::machine::Timer;
+use causeway_node::Time;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// One queue per timer that only forgets: each of these runs for one duration, so that whoever comes first goes
+/// first. Nothing is ever cancelled: an entry whose transaction is gone already does nothing when its time comes.
+/// As long as [`Layer::LIMIT`](super::Layer::LIMIT) allows, since a transaction has at most one of them.
+#[derive(Debug)]
+pub(super) struct Forgetting<T> {
+    queues: [VecDeque<(Time, T)>; TIMERS.len()],
+}
+
+const TIMERS: [Timer; 6] = [Timer::D, Timer::I, Timer::J, Timer::K, Timer::L, Timer::M];
+
+impl<T> Default for Forgetting<T> {
+    fn default() -> Self {
+        Self { queues: Default::default() }
+    }
+}
+
+impl<T> Forgetting<T> {
+    /// How much later than its timer a transaction is forgotten at most: many go at a time, so that a busy element
+    /// does not wake up for each.
+    const LATE: Duration = Duration::from_millis(100);
+
+    /// Whether nothing happens at the end of a timer but that the transaction is forgotten.
+    pub fn takes(timer: Timer) -> bool {
+        TIMERS.contains(&timer)
+    }
+
+    /// Starts a timer that runs out at `at`.
+    pub fn push(&mut self, timer: Timer, at: Time, whose: T) {
+        let period = u64::try_from(Self::LATE.as_nanos()).unwrap_or(u64::MAX);
+        let at = Time::from_nanos(at.as_nanos().div_ceil(period).saturating_mul(period));
+        let queue = TIMERS.iter().zip(&mut self.queues).find(|(known, _)| **known == timer);
+        if let Some((_, queue)) = queue {
+            queue.push_back((at, whose));
+        }
+    }
+
+    /// When the next one is due.
+    pub fn next(&self) -> Option<Time> {
+        self.queues.iter().filter_map(|queue| queue.front()).map(|(at, _)| *at).min()
+    }
+
+    /// Takes out one that is due.
+    pub fn pop(&mut self, now: Time) -> Option<(T, Timer)> {
+        TIMERS.iter().zip(&mut self.queues).find_map(|(timer, queue)| {
+            let (_, whose) = queue.pop_front_if(|(at, _)| *at <= now)?;
+            Some((whose, *timer))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_early_and_many_at_a_time() {
+        let at = |millis: u64| Time::from_nanos(millis * 1_000_000);
+        let mut waiting = Forgetting::default();
+        waiting.push(Timer::J, at(32_001), 'a');
+        waiting.push(Timer::J, at(32_100), 'b');
+        waiting.push(Timer::J, at(32_101), 'c');
+        waiting.push(Timer::K, at(5_000), 'd');
+        assert_eq!(waiting.next(), Some(at(5_000)));
+        assert_eq!(waiting.pop(at(4_999)), None);
+        assert_eq!(waiting.pop(at(5_000)), Some(('d', Timer::K)));
+        assert_eq!((waiting.next(), waiting.pop(at(32_099))), (Some(at(32_100)), None));
+        assert_eq!(waiting.pop(at(32_100)), Some(('a', Timer::J)));
+        assert_eq!(waiting.pop(at(32_100)), Some(('b', Timer::J)));
+        assert_eq!((waiting.pop(at(32_100)), waiting.next()), (None, Some(at(32_200))));
+    }
+}
