@@ -8,6 +8,7 @@ mod forking;
 mod network;
 mod operators;
 mod peers;
+mod tls;
 
 use crate::durability;
 use crate::scene::Bench;
@@ -248,5 +249,14 @@ pub const ALL: &[Case] = &[
         expected: "100,000 datagrams of garbage a second beside 200 calls a second: at least 99.9 % of the calls complete",
         quick: false,
         run: flood::flood,
+    },
+    Case {
+        name: "tls-peer",
+        peers: "Kamailio, SIPp, dnsmasq, OpenSSL",
+        needs: &["kamailio", "sipp", "dnsmasq", "openssl"],
+        expected: "another operator over TLS, found by NAPTR and SRV: a call to it and a call from it, trusted by the name \
+                   in its certificate",
+        quick: true,
+        run: tls::tls,
     },
 ];
