@@ -13,7 +13,7 @@
 
 use causeway_exchange::{Config, Exchange, Location};
 use causeway_node::testing::CountingRng;
-use causeway_node::{Answer, Credentials, Ctx, Flow, Input, Node, Outbox, Output, Question, Time};
+use causeway_node::{Answer, Credentials, Ctx, Flow, Input, Level, Node, Outbox, Output, Question, Time};
 use causeway_sip::digest::{self, Algorithm, Ha1, Session};
 use causeway_sip::{HeaderId, Message, Method, Msg, response_to};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -95,6 +95,8 @@ impl World {
             spent: Duration::ZERO,
             number: 0,
         };
+        // As a driver at its usual level of logging.
+        world.out.listen_from(Level::Info);
         world.input(Input::Start);
         world
     }

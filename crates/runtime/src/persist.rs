@@ -1,9 +1,14 @@
 //! Records on disk before promises on the wire.
 
 use crate::engine::{Command, Mail};
-use causeway_node::{Held, Record};
+use causeway_node::{Held, Record, Time};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
+
+/// Commits of one node begin at least so far apart: under load several promises share a sync and the wake-ups of
+/// two threads, and each waits for a millisecond on average; a lone one does not wait.
+const PACE: Duration = Duration::from_millis(2);
 
 /// Where the records of one node are kept. It runs on a thread of its own, so it may take its time.
 pub trait Persister: Send {
@@ -18,6 +23,8 @@ pub(crate) struct Journal {
     pub held: Held,
     pending: Vec<(u64, Record)>,
     writing: bool,
+    /// When the next commit may begin.
+    not_before: Time,
     disk: Option<Sender<Batch>>,
 }
 
@@ -53,21 +60,27 @@ impl Journal {
         self.pending.push((seq, record));
     }
 
-    /// Starts a commit of everything pending, unless one is under way. Returns the number up to which the
-    /// records count as written at once, which is so without a persister.
-    pub fn start(&mut self) -> Option<u64> {
+    /// Starts a commit of everything pending, unless one is under way or it is too early. Returns the number up to
+    /// which the records count as written at once, which is so without a persister.
+    pub fn start(&mut self, now: Time) -> Option<u64> {
         let last = self.pending.last()?.0;
-        if self.writing {
-            return None;
-        }
         let Some(disk) = &self.disk else {
             self.pending.clear();
             return Some(last);
         };
+        if self.writing || now < self.not_before {
+            return None;
+        }
+        self.not_before = now + PACE;
         let records = self.pending.drain(..).map(|(_, record)| record).collect();
         // A thread that is gone has said why before.
         self.writing = disk.send(Batch { last, records }).is_ok();
         None
+    }
+
+    /// When [`Journal::start`] has something to do that it could not do yet.
+    pub fn due(&self) -> Option<Time> {
+        (!self.writing && !self.pending.is_empty()).then_some(self.not_before)
     }
 
     pub fn done(&mut self) {
@@ -77,5 +90,37 @@ impl Journal {
     /// Whether everything given to it is on disk.
     pub fn is_idle(&self) -> bool {
         !self.writing && self.pending.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_record_is_written_at_once_and_many_together() {
+        let (disk, batches) = channel();
+        let mut journal = Journal { disk: Some(disk), ..Journal::default() };
+        let record = || Record { space: "t", key: vec![], value: None };
+        let at = |micros: u64| Time::from_nanos(micros * 1000);
+        let written =
+            || batches.try_iter().map(|batch| (batch.last, batch.records.len())).collect::<Vec<_>>();
+        journal.write(1, record());
+        assert_eq!(journal.start(at(5000)), None);
+        assert_eq!(written(), [(1, 1)]);
+        journal.write(2, record());
+        assert_eq!(journal.due(), None, "the end of the commit wakes the worker");
+        journal.done();
+        assert_eq!(journal.due(), Some(at(7000)));
+        journal.start(at(6999));
+        journal.write(3, record());
+        assert_eq!(written(), []);
+        journal.start(at(7000));
+        assert_eq!(written(), [(3, 2)]);
+        journal.done();
+        assert_eq!(journal.due(), None);
+        journal.write(4, record());
+        journal.start(at(60_000));
+        assert_eq!(written(), [(4, 1)]);
     }
 }

@@ -178,6 +178,7 @@ impl Worker {
     /// [`Handle::drain`].
     pub fn spawn(self) -> Result<(Handle, JoinHandle<Result<(), Error>>), Error> {
         let system = |what| move |error: std::io::Error| Error::System(what, error.to_string());
+        crate::sys::one_heap();
         let mut names: Vec<&str> = self.setups.iter().map(|s| s.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -12,8 +12,10 @@ pub(super) fn request(out: &mut Outbox, msg: Msg<'_>, from: &Hop) {
 
 /// A copy of a request leaves.
 pub(super) fn sent(out: &mut Outbox, msg: Msg<'_>, to: &Hop, target: &[u8]) {
-    let target = String::from_utf8_lossy(target).into_owned();
-    note(out, msg, |text| format!("{text} to={} via={} target={target}", to.peer, to.transport.via()));
+    note(out, msg, |text| {
+        let target = String::from_utf8_lossy(target);
+        format!("{text} to={} via={} target={target}", to.peer, to.transport.via())
+    });
 }
 
 /// A request or a response has come to this.

@@ -30,7 +30,8 @@ impl Engine {
             return Some(Duration::ZERO);
         }
         let nodes = self.nodes.iter().filter_map(|m| m.node.deadline()).min();
-        let next = [nodes, self.timers.next(), self.next_tick].into_iter().flatten().min()?;
+        let commits = self.nodes.iter().filter_map(|m| m.journal.due()).min();
+        let next = [nodes, commits, self.timers.next(), self.next_tick].into_iter().flatten().min()?;
         if next == Time::NEVER {
             return None;
         }

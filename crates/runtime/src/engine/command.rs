@@ -138,7 +138,8 @@ impl Engine {
 
     /// Sends what is pending to the disk; without one, it counts as written.
     pub(super) fn start_commit(&mut self, node: usize) {
-        if let Some(seq) = self.nodes[node].journal.start() {
+        let now = self.now;
+        if let Some(seq) = self.nodes[node].journal.start(now) {
             self.persisted(node, seq);
         }
     }

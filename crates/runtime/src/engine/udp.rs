@@ -15,6 +15,9 @@ const BATCHES_PER_WAKE: usize = 16;
 /// Datagrams per call on a media port, which sees one per tick as a rule: asking for more would cost the kernel
 /// a second look. What is left, the next pass over the ready ports finds.
 const MEDIA_BATCH: usize = 1;
+/// Datagrams per first call on a signalling port: as a rule there are fewer, and the room for each has to be made
+/// ready.
+const FIRST_BATCH: usize = 8;
 /// What a signalling port may hold unread; the system may grant less.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -83,8 +86,12 @@ impl Engine {
     /// Takes in what waits on a port.
     pub(super) fn read_udp(&mut self, token: Token, media: bool) {
         let Some(mut recv) = self.recv.take() else { return };
-        let limit = if media { MEDIA_BATCH } else { BATCH };
-        for _ in 0..BATCHES_PER_WAKE {
+        for round in 0..BATCHES_PER_WAKE {
+            let limit = match (media, round) {
+                (true, _) => MEDIA_BATCH,
+                (false, 0) => FIRST_BATCH,
+                (false, _) => BATCH,
+            };
             let Some(sock) = self.sock(token) else { break };
             let (node, flow) = (sock.node, sock.flow);
             let Kind::Udp { socket, .. } = &sock.kind else { break };
@@ -97,7 +104,8 @@ impl Engine {
                 }
             };
             // A batch that is not full has emptied the queue: only a full one is worth the question.
-            let waiting = if media || n < limit { 0 } else { receive_queue(socket.as_fd()).unwrap_or(0) };
+            let waiting =
+                if media || n < limit || round == 0 { 0 } else { receive_queue(socket.as_fd()).unwrap_or(0) };
             self.counters.datagrams_in += n as u64;
             let member = &mut self.nodes[node];
             if !media && member.pressure != waiting {

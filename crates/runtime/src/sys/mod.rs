@@ -64,6 +64,24 @@ pub(crate) fn receive_queue(fd: BorrowedFd<'_>) -> io::Result<u8> {
     Ok(u8::try_from(percent.min(100)).unwrap_or(100))
 }
 
+/// Has glibc serve all threads of this process from one heap that grows by a megabyte at a time, and gives back
+/// what is free at its end only beyond sixteen. A heap of a thread's own grows page by page, a system call for
+/// each; and workers are few and allocate little at once, so that they hardly meet.
+#[cfg(target_env = "gnu")]
+pub(crate) fn one_heap() {
+    const MEGABYTE: libc::c_int = 1 << 20;
+    // SAFETY: no pointers. What cannot be set stays as it was.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_TOP_PAD, MEGABYTE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 16 * MEGABYTE);
+    }
+}
+
+/// Other C libraries see to that themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn one_heap() {}
+
 /// Sets the permissions of a Unix socket before it is bound: on Linux the file then appears with them.
 pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     // SAFETY: no pointers.

@@ -2,7 +2,7 @@
 
 use super::params::Params;
 use crate::bytes::{LWS, head, is, number, same, skip_lws, span, tail, trim};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// One hop that a message has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +109,27 @@ pub fn parse_ip(host: &[u8]) -> Option<IpAddr> {
         [b'[', inner @ .., b']'] => inner,
         _ => host,
     };
-    if bare.len() > 45 {
+    if let Some(address) = ipv4(bare) {
+        return Some(address.into());
+    }
+    if bare.len() > 45 || !bare.contains(&b':') {
         return None;
     }
     std::str::from_utf8(bare).ok()?.parse().ok()
+}
+
+/// Four numbers of at most 255 without leading zeros.
+fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut parts = text.split(|&b| b == b'.');
+    for octet in &mut octets {
+        let part = parts.next().filter(|part| part.len() <= 3)?;
+        if let [b'0', _, ..] = part {
+            return None;
+        }
+        *octet = number(part)?;
+    }
+    parts.next().is_none().then(|| octets.into())
 }
 
 #[cfg(test)]
@@ -139,6 +156,38 @@ mod tests {
         assert!(via.has_cookie());
         assert_eq!(Via::parse(b"SIP/2.0/UDP h;rport").unwrap().rport(), Some(None));
         assert_eq!(Via::parse(b"SIP/2.0/UDP h").unwrap().rport(), None);
+    }
+
+    /// Against the standard library.
+    #[test]
+    fn addresses_are_read_as_others_read_them() {
+        let texts = [
+            "192.0.2.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "256.0.0.1",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1.2.3.",
+            ".1.2.3",
+            "01.2.3.4",
+            "1.2.3.04",
+            "1.2.3.0004",
+            "1..3.4",
+            "+1.2.3.4",
+            "a.b.c.d",
+            "",
+            "2001:db8::1",
+            "::1",
+            "::",
+            "::ffff:192.0.2.1",
+            "1:2",
+            "example.com",
+        ];
+        for text in texts {
+            assert_eq!(parse_ip(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        assert_eq!(parse_ip(b"[::1]"), "::1".parse().ok());
     }
 
     #[test]

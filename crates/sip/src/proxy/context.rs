@@ -57,7 +57,10 @@ pub(super) enum BranchState {
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Context {
-    pub(super) request: Message,
+    /// As it was received; gone once a request other than INVITE has been answered, when nothing can come of it
+    /// any more.
+    pub(super) request: Option<Message>,
+    invite: bool,
     pub(super) from: Hop,
     pub(super) branches: Vec<Branch>,
     /// A final response has gone upstream.
@@ -73,7 +76,8 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new(request: Message, from: Hop) -> Self {
         Self {
-            request,
+            invite: request.msg().method() == Method::Invite,
+            request: Some(request),
             from,
             branches: Vec::new(),
             answered: false,
@@ -84,7 +88,15 @@ impl Context {
     }
 
     pub(super) fn is_invite(&self) -> bool {
-        self.request.msg().method() == Method::Invite
+        self.invite
+    }
+
+    /// A final response has gone upstream.
+    pub(super) fn set_answered(&mut self) {
+        self.answered = true;
+        if !self.invite {
+            self.request = None;
+        }
     }
 
     /// Whether every branch has come to an end, and there is at least one.
@@ -96,8 +108,10 @@ impl Context {
 
     /// Whether the caller wants to hear of early dialogs that have ended (RFC 6228 §4).
     pub(super) fn wants_199(&self) -> bool {
-        let msg = self.request.msg();
-        [HeaderId::Supported, HeaderId::Require].iter().any(|id| msg.has_token(*id, b"199"))
+        let lists = [HeaderId::Supported, HeaderId::Require];
+        self.request
+            .as_ref()
+            .is_some_and(|request| lists.iter().any(|id| request.msg().has_token(*id, b"199")))
     }
 
     /// The branch with the best final response (§16.7 item 6): a 6xx before all, else the lowest class, and

@@ -144,9 +144,10 @@ impl Core {
         self.contexts.values().all(|context| context.answered)
     }
 
-    /// The request of a context, as it was received.
+    /// The request of a context, as it was received; of an INVITE as long as there is the context, of any other
+    /// request until it has been answered.
     pub fn request(&self, id: ServerId) -> Option<&Message> {
-        self.contexts.get(&id).map(|context| &context.request)
+        self.contexts.get(&id)?.request.as_ref()
     }
 
     /// Where the request of a context came from.
@@ -238,11 +239,12 @@ impl Core {
         sink: &mut impl Sink,
     ) -> Option<usize> {
         let context = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled)?;
+        let request = context.request.as_ref()?;
         let branch = Branch::new(ctx);
         write_via(&mut self.via, to.transport, identity, branch);
-        write_forwarded(&mut self.scratch, &context.request, &self.via, edit);
-        declare_length(&mut self.scratch, context.request.msg(), to.transport);
-        let method = context.request.msg().method();
+        write_forwarded(&mut self.scratch, request, &self.via, edit);
+        declare_length(&mut self.scratch, request.msg(), to.transport);
+        let method = request.msg().method();
         let client = self.layer.request_as(ctx.now, branch, to, method, &self.scratch, sink);
         let index = context.branches.len();
         context.branches.push(Copy::new(client, manner.has_alternative));
@@ -308,7 +310,8 @@ impl Core {
     ) {
         let Some(context) = self.contexts.get(&id) else { return };
         let tag = format!("cw{:08x}", ctx.rng.next_u32());
-        let mut response = response_to(context.request.msg(), status, reason, Some(tag.as_bytes()));
+        let Some(request) = &context.request else { return };
+        let mut response = response_to(request.msg(), status, reason, Some(tag.as_bytes()));
         for (name, value) in headers {
             response = response.header(name, value);
         }
@@ -407,7 +410,7 @@ impl Core {
 
     pub(super) fn set_answered(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
         if let Some(context) = self.contexts.get_mut(&id) {
-            context.answered = true;
+            context.set_answered();
         }
         self.cancel_branches(now, id, sink);
     }

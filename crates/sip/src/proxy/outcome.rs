@@ -104,8 +104,9 @@ impl Core {
             return;
         }
         let reason = format!("SIP;cause={status}");
+        let Some(request) = &context.request else { return };
         for tag in early {
-            let told = response_to(context.request.msg(), 199, None, Some(&tag)).header("Reason", &reason);
+            let told = response_to(request.msg(), 199, None, Some(&tag)).header("Reason", &reason);
             self.layer.respond(now, id, &told.finish(), 199, sink);
         }
     }
@@ -133,7 +134,7 @@ impl Core {
             }
             // Only INVITE may be answered 408: others have timed out at the client too (RFC 4320 §4.2).
             None if status == 408 && !context.is_invite() => {
-                context.answered = true;
+                context.set_answered();
                 self.layer.abandon(id);
                 self.events.push_back(Event::Answered { id, status: 408 });
             }
@@ -143,8 +144,10 @@ impl Core {
     }
 
     pub(super) fn answer_from_here(&mut self, now: Time, id: ServerId, status: u16, sink: &mut impl Sink) {
-        let Some(context) = self.contexts.get(&id) else { return };
-        let response = response_to(context.request.msg(), status, None, Some(b"cw-proxy")).finish();
+        let Some(request) = self.contexts.get(&id).and_then(|context| context.request.as_ref()) else {
+            return;
+        };
+        let response = response_to(request.msg(), status, None, Some(b"cw-proxy")).finish();
         self.answer(now, id, status, &response, sink);
         self.events.push_back(Event::Answered { id, status });
     }

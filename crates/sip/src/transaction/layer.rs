@@ -160,6 +160,8 @@ pub struct Layer {
 impl Layer {
     /// Transactions held at most on either side.
     pub const LIMIT: usize = 200_000;
+    /// How long after the end of its last timer a transaction is forgotten at the latest.
+    pub const FORGETS: Duration = Duration::from_millis(100);
 
     /// A layer with these durations.
     pub fn new(timing: Timing) -> Self {
@@ -518,6 +520,13 @@ impl Layer {
     }
 }
 
+/// The next multiple of [`Layer::FORGETS`]: transactions that have ended are forgotten many at a time, so that a
+/// busy element does not wake up for each.
+fn late(due: Time) -> Time {
+    let period = u64::try_from(Layer::FORGETS.as_nanos()).unwrap_or(u64::MAX);
+    Time::from_nanos(due.as_nanos().div_ceil(period).saturating_mul(period))
+}
+
 fn run_timers(timers: &mut Timers<(Owner, Timer)>, now: Time, owner: Owner, armed: &mut Armed, step: &Step) {
     for timer in step.stop {
         if armed.take(*timer) {
@@ -525,7 +534,8 @@ fn run_timers(timers: &mut Timers<(Owner, Timer)>, now: Time, owner: Owner, arme
         }
     }
     for (timer, after) in step.set.iter().flatten() {
-        timers.set((owner, *timer), now + *after);
+        let due = now + *after;
+        timers.set((owner, *timer), if timer.only_forgets() { late(due) } else { due });
         armed.set(*timer);
     }
 }

@@ -35,6 +35,13 @@ pub enum Timer {
     M,
 }
 
+impl Timer {
+    /// Whether nothing happens at its end but that the transaction is forgotten: then a little later does as well.
+    pub fn only_forgets(self) -> bool {
+        matches!(self, Self::D | Self::I | Self::J | Self::K | Self::L | Self::M)
+    }
+}
+
 /// What a machine wants done after an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {

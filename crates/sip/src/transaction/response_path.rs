@@ -9,13 +9,17 @@ use std::net::SocketAddr;
 pub(super) fn stamp(message: Message, from: Hop) -> (Message, Hop) {
     let msg = message.msg();
     let Some(via) = msg.top_via() else { return (message, from) };
+    let asks = via.rport().is_some();
     let hop = match from.transport {
         // A client that does not ask for rport listens on the port of its sent-by (§18.2.2).
-        Transport::Udp if via.rport().is_none() => {
+        Transport::Udp if !asks => {
             Hop { peer: SocketAddr::new(from.peer.ip(), via.port.unwrap_or(5060)), ..from }
         }
         _ => from,
     };
+    if !asks && via.received().is_none() && via.host_ip() == Some(from.peer.ip()) {
+        return (message, hop);
+    }
     let mut edit = Edit::default();
     edit.mark_received(msg, from.peer);
     if edit.is_empty() {
