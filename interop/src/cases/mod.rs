@@ -259,4 +259,12 @@ pub const ALL: &[Case] = &[
         quick: true,
         run: tls::tls,
     },
+    Case {
+        name: "transfer",
+        peers: "baresip",
+        needs: &["baresip"],
+        expected: "A talks to B and hands him over to C by REFER: B and C hear one another, A is free",
+        quick: false,
+        run: operators::transfer,
+    },
 ];
