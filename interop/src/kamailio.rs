@@ -29,12 +29,20 @@ impl Kamailio {
     /// # Errors
     /// If it does not open its ports.
     pub fn start(lab: &Lab, dir: &Path, host: Host, address: &str, path: PathSupport) -> Result<Self> {
+        Self::with_config(lab, dir, host, address, &config(address, path))
+    }
+
+    /// The same with a configuration of the case's own, which listens on two sockets of this address.
+    ///
+    /// # Errors
+    /// If it does not open its ports.
+    pub fn with_config(lab: &Lab, dir: &Path, host: Host, address: &str, config: &str) -> Result<Self> {
         let file = dir.join("kamailio.cfg");
-        fs::write(&file, config(address, path)).with_context(|| file.display().to_string())?;
+        fs::write(&file, config).with_context(|| file.display().to_string())?;
         let file = file.to_string_lossy().into_owned();
         let args = ["-f", &file, "-DD", "-E", "-m", "64", "-M", "8", "-x", "fm", "-X", "fm"];
         let process = Process::start(lab, host, dir, "kamailio", "kamailio", &args)?;
-        let listening = format!("{address}:5060");
+        let listening = format!("{address}:506");
         until(PATIENCE, || {
             let sockets = lab.output(host, "ss", &["-H", "-l", "-n", "-u", "-t"])?;
             let open = sockets.lines().filter(|line| line.contains(&listening)).count();

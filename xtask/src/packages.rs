@@ -14,10 +14,13 @@ pub const INTEROP: &[Need] = &[
     ("nft", "nftables"),
     ("conntrack", "conntrack"),
     ("kamailio", "kamailio"),
+    // A module, not a program; elsewhere than on amd64 apt only looks again whether it is there.
+    ("/usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so", "kamailio-tls-modules"),
     ("baresip", "baresip-core"),
     ("linphonec", "linphone-cli"),
     ("sipp", "sip-tester"),
     ("strace", "strace"),
+    ("openssl", "openssl"),
     ("dnsmasq", "dnsmasq-base"),
 ];
 

@@ -11,11 +11,23 @@ use std::time::Duration;
 
 const CALLS: u32 = 30;
 
+/// UDP before TCP; a dead host before two that share the calls.
+const RECORDS: &[&str] = &[
+    "--naptr-record=far.example,20,10,s,SIP+D2T,,_sip._tcp.far.example",
+    "--naptr-record=far.example,10,10,s,SIP+D2U,,_sip._udp.far.example",
+    "--srv-host=_sip._udp.far.example,dead.far.example,5060,1,0",
+    "--srv-host=_sip._udp.far.example,seventy.far.example,5071,2,70",
+    "--srv-host=_sip._udp.far.example,thirty.far.example,5073,2,30",
+    "--host-record=dead.far.example,10.9.0.99",
+    "--host-record=seventy.far.example,10.9.0.21",
+    "--host-record=thirty.far.example,10.9.0.22",
+];
+
 /// The core's own resolver settings, as `ip netns exec` gives them to what it starts.
-struct Resolver(PathBuf);
+pub(super) struct Resolver(PathBuf);
 
 impl Resolver {
-    fn new(namespace: &str, server: &str) -> Result<Self> {
+    pub(super) fn new(namespace: &str, server: &str) -> Result<Self> {
         let folder = PathBuf::from("/etc/netns").join(namespace);
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("resolv.conf"), format!("nameserver {server}\noptions timeout:1\n"))?;
@@ -34,7 +46,7 @@ impl Drop for Resolver {
 /// NAPTR, SRV with priorities and weights, and a first host that does not answer.
 pub fn dns(bench: &Bench<'_>) -> Result<String> {
     let _resolver = Resolver::new(&bench.lab.namespace(Host::Core), CORE)?;
-    let _dnsmasq = dnsmasq(bench)?;
+    let _dnsmasq = dnsmasq(bench, RECORDS)?;
     let exchange = bench.binary.exchange(bench.lab, bench.dir, "", &[])?;
     bench.binary.subscriber(exchange.data(), "caller", "secret")?;
     let callee = |host, port, name| sipp(bench, host, port, name, PICK_UP, "far", None, "1000");
@@ -49,9 +61,10 @@ pub fn dns(bench: &Bench<'_>) -> Result<String> {
     Ok(format!("{CALLS} calls past a dead host, {one} and {other} by weights of 70 and 30"))
 }
 
-fn dnsmasq(bench: &Bench<'_>) -> Result<Process> {
+/// A name server in the core.
+pub(super) fn dnsmasq(bench: &Bench<'_>, records: &[&str]) -> Result<Process> {
     let listen = format!("--listen-address={CORE}");
-    let args = [
+    let mut args = vec![
         "--no-daemon",
         "--no-resolv",
         "--no-hosts",
@@ -59,15 +72,8 @@ fn dnsmasq(bench: &Bench<'_>) -> Result<Process> {
         "--log-queries",
         "--pid-file=",
         &listen,
-        "--naptr-record=far.example,20,10,s,SIP+D2T,,_sip._tcp.far.example",
-        "--naptr-record=far.example,10,10,s,SIP+D2U,,_sip._udp.far.example",
-        "--srv-host=_sip._udp.far.example,dead.far.example,5060,1,0",
-        "--srv-host=_sip._udp.far.example,seventy.far.example,5071,2,70",
-        "--srv-host=_sip._udp.far.example,thirty.far.example,5073,2,30",
-        "--host-record=dead.far.example,10.9.0.99",
-        "--host-record=seventy.far.example,10.9.0.21",
-        "--host-record=thirty.far.example,10.9.0.22",
     ];
+    args.extend(records);
     let process = Process::start(bench.lab, Host::Core, bench.dir, "dnsmasq", "dnsmasq", &args)?;
     until(crate::process::PATIENCE, || {
         let sockets = bench.lab.output(Host::Core, "ss", &["-H", "-l", "-n", "-u"])?;

@@ -8,6 +8,7 @@ mod forking;
 mod network;
 mod operators;
 mod peers;
+mod tls;
 
 use crate::durability;
 use crate::scene::Bench;
@@ -248,5 +249,22 @@ pub const ALL: &[Case] = &[
         expected: "100,000 datagrams of garbage a second beside 200 calls a second: at least 99.9 % of the calls complete",
         quick: false,
         run: flood::flood,
+    },
+    Case {
+        name: "tls-peer",
+        peers: "Kamailio, SIPp, dnsmasq, OpenSSL",
+        needs: &["kamailio", "sipp", "dnsmasq", "openssl"],
+        expected: "another operator over TLS, found by NAPTR and SRV: a call to it and a call from it, trusted by the name \
+                   in its certificate",
+        quick: true,
+        run: tls::tls,
+    },
+    Case {
+        name: "transfer",
+        peers: "baresip",
+        needs: &["baresip"],
+        expected: "A talks to B and hands him over to C by REFER: B and C hear one another, A is free",
+        quick: false,
+        run: operators::transfer,
     },
 ];

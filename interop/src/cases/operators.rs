@@ -3,9 +3,9 @@
 use super::calls;
 use crate::baresip::{Account, Baresip};
 use crate::kamailio::PathSupport;
-use crate::lab::AGENT;
+use crate::lab::{AGENT, Host};
 use crate::process::Mark;
-use crate::scene::{Bench, Operator, Scene, Side};
+use crate::scene::{Bench, Operator, Scene, Side, hang_up, talk};
 use anyhow::{Context, Result, ensure};
 
 /// The registrar keeps Path and refuses those who do not support it.
@@ -32,4 +32,26 @@ pub fn up(bench: &Bench<'_>) -> Result<String> {
     let heard = calls::both_ways(bench, &scene, scene.phone(Side::A)?, scene.phone(Side::B)?)?;
     let answer = refused.rsplit(": ").next().unwrap_or_default();
     Ok(format!("{heard}; wrong password: {answer}"))
+}
+
+/// Alice hands Bob over to Carol (REFER, RFC 3515), and leaves.
+pub fn transfer(bench: &Bench<'_>) -> Result<String> {
+    let scene = Scene::new(bench, Operator::Up)?;
+    bench.binary.subscriber(scene.operator.data(), "carol", "secret")?;
+    let (mut alice, mut bob) = (scene.phone(Side::A)?, scene.phone(Side::B)?);
+    let (says, proxy) = (bench.voice(Side::A)?, format!("{AGENT}:5060"));
+    let account = Account { port: 5080, ..Account::new("carol", &proxy, &says) };
+    let carol = Baresip::registered(bench.lab, bench.dir, Host::PhoneA, &account)?;
+    talk(&mut alice, &mut bob, 3)?;
+    let (alices, rings, bobs) = (alice.mark(), carol.mark(), bob.mark());
+    alice.command(&format!("transfer {}", carol.uri()))?;
+    carol.established(rings).context("Bob does not call Carol")?;
+    bob.established(bobs)?;
+    alice.wait("terminated (duration", alices).context("Alice's call does not end")?;
+    carol.hears(3)?;
+    bob.hears(3)?;
+    hang_up(&mut bob, &carol)?;
+    scene.no_calls()?;
+    let heard = bench.both_understood(&carol, &bob)?;
+    Ok(format!("Carol and Bob: {heard}"))
 }
