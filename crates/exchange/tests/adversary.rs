@@ -2,7 +2,7 @@
 
 mod common;
 
-use causeway_exchange::{Config, Foreign};
+use causeway_exchange::{Config, Foreign, Mode};
 use causeway_sip::{HeaderId, Method, RequestBuilder};
 use common::{Bench, config};
 use std::time::Duration;
@@ -71,4 +71,34 @@ fn a_proved_route_opens_nothing_outside_a_dialog() {
         .body("application/pidf+xml", body);
     assert_eq!(send(&mut bench, request), [407]);
     assert!(bench.messages(outside).is_empty());
+}
+
+/// RFC 3261 §16.11 passes responses by their Via: only those to what was forwarded here.
+#[test]
+fn without_state_it_is_no_relay_either() {
+    let mut config = config();
+    config.mode = Mode::Stateless;
+    config.policy.foreign = Foreign::Anybody;
+    let mut bench = with_bob(config, &["<sip:bob@192.0.2.9>"]);
+    let (bob, outside) = (bench.peer("192.0.2.9"), bench.peer(OUTSIDE));
+    let request = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>"));
+    let bytes = from_eve(request.header("Route", format!("<sip:198.51.100.1;lr>, <sip:{OUTSIDE};lr>")));
+    bench.send(&bytes);
+    bench.world.run_for(SECOND);
+    assert!(bench.messages(outside).is_empty(), "by a Route of the stranger's own");
+    let forged = format!(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bK-cs0123456789abcdef\r\n\
+         Via: SIP/2.0/UDP {OUTSIDE}:5060;branch=z9hG4bKx\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\n\
+         Call-ID: x\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+    );
+    bench.send(forged.as_bytes());
+    bench.world.run_for(SECOND);
+    assert!(bench.messages(outside).is_empty(), "by a Via of the stranger's own");
+    let request = bench.request(Method::Options, BOB, "alice").header("To", format!("<{BOB}>"));
+    let bytes = from_eve(request);
+    bench.send(&bytes);
+    bench.world.run_for(SECOND);
+    let asked = bench.asked(bob, Method::Options).expect("what is right goes through");
+    bench.respond(bob, &asked, 200, "b", &[]);
+    assert_eq!(bench.statuses(bench.last_serial()), [200]);
 }
