@@ -102,3 +102,18 @@ fn without_state_it_is_no_relay_either() {
     bench.respond(bob, &asked, 200, "b", &[]);
     assert_eq!(bench.statuses(bench.last_serial()), [200]);
 }
+
+/// A method that needs no credentials is free towards this domain; elsewhere we do not vouch for anybody.
+#[test]
+fn a_free_method_makes_no_relay() {
+    let mut config = config();
+    config.policy.unauthenticated = vec!["MESSAGE".into()];
+    let mut bench = with_bob(config, &["<sip:bob@192.0.2.9>"]);
+    let (bob, outside) = (bench.peer("192.0.2.9"), bench.peer(OUTSIDE));
+    let uri = format!("sip:x@{OUTSIDE}");
+    let request = bench.request(Method::Message, &uri, "alice").header("To", format!("<{uri}>"));
+    assert_eq!(send(&mut bench, request), [407]);
+    let request = bench.request(Method::Message, BOB, "alice").header("To", format!("<{BOB}>"));
+    send(&mut bench, request);
+    assert!(bench.messages(outside).is_empty() && bench.asked(bob, Method::Message).is_some());
+}
