@@ -47,7 +47,8 @@ pub enum Foreign {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Policy {
-    /// Methods outside dialogs that need no credentials although they come from a user of this domain.
+    /// Methods outside dialogs that need no credentials although they come from a user of this domain, as long as
+    /// they go to one.
     pub unauthenticated: Vec<String>,
     /// Peers inside the trust domain (RFC 3325): networks, and names in their TLS certificates. Their requests
     /// need no credentials, and their P-Asserted-Identity is believed.

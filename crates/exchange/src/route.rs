@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::keys::Keys;
 use causeway_sip::transaction::Transport;
-use causeway_sip::{HeaderId, Msg, Uri};
+use causeway_sip::{HeaderId, Method, Msg, Uri};
 use std::net::SocketAddr;
 
 /// Whether a URI names this exchange: its domain, or the very address it listens on.
@@ -36,8 +36,10 @@ pub fn aor(config: &Config, uri: &Uri<'_>) -> Option<Vec<u8>> {
 }
 
 /// How many Route values at the top are this exchange's own, and whether one of them carries the proof that
-/// this exchange put it there for this Call-ID.
+/// this exchange put it there for this Call-ID. Both ends of the dialog know that proof: it counts for requests inside
+/// a dialog (RFC 3261 §12.2) alone, which PUBLISH is never (RFC 3903 §4).
 pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
+    let inside = msg.to_tag().is_some() && msg.method() != Method::Publish;
     let mut proved = false;
     let mut own = 0;
     for route in msg.routes() {
@@ -47,7 +49,8 @@ pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
         }
         own += 1;
         let proof = uri.params.value(b"cw");
-        proved |= proof.is_some_and(|proof| keys.proves(proof, "route", msg.call_id().unwrap_or_default()));
+        proved |= inside
+            && proof.is_some_and(|proof| keys.proves(proof, "route", msg.call_id().unwrap_or_default()));
     }
     (own, proved)
 }

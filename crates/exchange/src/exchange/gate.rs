@@ -78,7 +78,10 @@ impl Exchange {
         let method = msg.method();
         let free = &self.config.policy.unauthenticated;
         match ours(msg.from().and_then(|addr| addr.uri())) {
-            true if free.iter().any(|name| name.as_bytes() == method.as_bytes()) => Demand::Nothing(anybody),
+            // Free towards our own users: beyond them we vouch for nobody.
+            true if to_us && free.iter().any(|name| name.as_bytes() == method.as_bytes()) => {
+                Demand::Nothing(anybody)
+            }
             true => Demand::Credentials,
             false if to_us && self.config.policy.foreign == Foreign::Anybody => Demand::Nothing(anybody),
             false => Demand::Refuse(403),

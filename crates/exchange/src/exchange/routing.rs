@@ -12,7 +12,7 @@ use causeway_node::{Ctx, Outbox, Question};
 use causeway_sip::locate::Candidate;
 use causeway_sip::proxy::Identity;
 use causeway_sip::transaction::{ServerId, Transport};
-use causeway_sip::{Edit, HeaderId, Message, Method, NameAddr, Scheme, Uri};
+use causeway_sip::{Edit, HeaderId, Message, Method, Msg, NameAddr, Scheme, Uri};
 use causeway_store::record::Binding;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -43,15 +43,13 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         let msg = message.msg();
-        let (own, proved) = route::own_routes(&self.config, &self.keys, msg);
+        let (own, _) = route::own_routes(&self.config, &self.keys, msg);
         let alone = |next: Vec<u8>| {
             let way = Way { uri: None, routes: Vec::new(), next: Next::Uri(next), to_user: false };
             VecDeque::from([vec![VecDeque::from([way])]])
         };
         if let Some(next) = route::route_after(msg, own) {
-            // A Route beyond us that we did not give would make us a relay for whoever writes one.
-            let welcome = proved || !self.config.authenticate || sender.trusted || !sender.aors.is_empty();
-            return match welcome {
+            return match self.is_welcome(msg, &sender) {
                 true => self.fork(ctx, id, alone(next), sender, out),
                 false => self.reply(ctx, id, 403, out),
             };
@@ -61,6 +59,14 @@ impl Exchange {
             true => self.locate(ctx, id, &uri, sender, out),
             false => self.fork(ctx, id, alone(msg.request_uri().to_vec()), sender, out),
         }
+    }
+
+    /// Whether a request may go where its Route leads: one beyond us that we did not give would make us a relay for
+    /// whoever writes it.
+    pub(super) fn is_welcome(&self, msg: Msg<'_>, sender: &Sender) -> bool {
+        let (own, proved) = route::own_routes(&self.config, &self.keys, msg);
+        let known = proved || !self.config.authenticate || sender.trusted || !sender.aors.is_empty();
+        known || route::route_after(msg, own).is_none()
     }
 
     /// The contacts of a user of this domain, or of one device of his.

@@ -10,9 +10,10 @@ use crate::events::Events;
 use crate::identity::Sender;
 use crate::route;
 use causeway_node::{Ctx, Outbox};
+use causeway_sip::digest::constant_time_eq;
 use causeway_sip::locate::Candidate;
 use causeway_sip::transaction::{Hop, Sink, Transport, respond_statelessly, stamped, stateless_tag};
-use causeway_sip::{HeaderId, Message, Method, Msg, Uri, parse_ip, response_to};
+use causeway_sip::{HeaderId, Message, Method, Msg, Uri, Via, parse_ip, response_to};
 use std::net::SocketAddr;
 
 /// Branches of requests forwarded so; those of the proxy core begin otherwise.
@@ -48,6 +49,9 @@ impl Exchange {
             return false;
         }
         let Demand::Nothing(sender) = self.demand(msg, from) else { return false };
+        if !self.is_welcome(msg, &sender) {
+            return false;
+        }
         let Some((way, place)) = self.only_way(ctx, msg, &uri) else { return false };
         if msg.max_forwards() == Some(0) {
             if msg.method() != Method::Ack {
@@ -85,8 +89,15 @@ impl Exchange {
         };
         self.edit_request(request, &change);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
-        let via =
-            [b"SIP/2.0/", hop.transport.via().as_bytes(), b" ", sent_by, b";branch=", &branch(msg)].concat();
+        let via = [
+            b"SIP/2.0/",
+            hop.transport.via().as_bytes(),
+            b" ",
+            sent_by,
+            b";branch=",
+            &self.branch(msg.top_via(), msg),
+        ]
+        .concat();
         self.edit.push_via(msg, &[&via]);
         self.edit.set_max_forwards(msg, msg.max_forwards().map_or(70, |hops| hops.saturating_sub(1)));
         let mut bytes = Vec::with_capacity(msg.bytes().len() + 300);
@@ -117,12 +128,14 @@ impl Exchange {
     /// §16.11: the response goes where the next Via says.
     fn pass_response(&mut self, message: &Message, out: &mut Outbox) -> bool {
         let msg = message.msg();
-        let ours =
-            msg.top_via().and_then(|via| via.branch()).is_some_and(|branch| branch.starts_with(PREFIX));
-        if !ours {
-            return false;
-        }
+        let top = msg.top_via();
+        let branch = top.as_ref().and_then(|via| via.branch()).filter(|branch| branch.starts_with(PREFIX));
+        let Some(branch) = branch else { return false };
         let Some(via) = msg.vias().nth(1).flatten() else { return true };
+        // What was not forwarded here is not passed back: the next Via may be anybody's idea.
+        if !constant_time_eq(branch, &self.branch(Some(via), msg)) {
+            return true;
+        }
         let Some(ip) = via.received().and_then(parse_ip).or_else(|| via.host_ip()) else { return true };
         let secure = via.transport.eq_ignore_ascii_case(b"TLS");
         let port = via.rport().flatten().or(via.port).unwrap_or(if secure { 5061 } else { 5060 });
@@ -140,21 +153,22 @@ impl Exchange {
         self.hub.sink(out).send(&hop, &bytes);
         true
     }
-}
 
-/// The same branch for an INVITE, its repetitions, its CANCEL and the ACK for its failure, which all carry the
-/// client's own (§16.11).
-fn branch(msg: Msg<'_>) -> Vec<u8> {
-    let via = msg.top_via();
-    let parts = [
-        via.as_ref().and_then(|via| via.branch()),
-        via.as_ref().map(|via| via.host),
-        msg.call_id(),
-        msg.from_tag(),
-    ];
-    let bytes = parts.into_iter().flatten().flatten();
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    [PREFIX, format!("{hash:016x}").as_bytes()].concat()
+    /// The same branch for an INVITE, its repetitions, its CANCEL and the ACK for its failure, which all carry the
+    /// client's own Via (§16.11); and a proof that a response with that Via below ours answers one of them.
+    fn branch(&self, client: Option<Via<'_>>, msg: Msg<'_>) -> Vec<u8> {
+        let port = client.and_then(|via| via.port).unwrap_or(0).to_be_bytes();
+        let rport = client.and_then(|via| via.rport()?).unwrap_or(0).to_be_bytes();
+        let parts = [
+            client.and_then(|via| via.branch()),
+            client.map(|via| via.host),
+            client.and_then(|via| via.received()),
+            Some(&port[..]),
+            Some(&rport[..]),
+            msg.call_id(),
+            msg.from_tag(),
+        ];
+        let parts = parts.map(Option::unwrap_or_default);
+        [PREFIX, self.keys.mac("stateless", &parts.join(&0)).as_bytes()].concat()
+    }
 }

@@ -1,0 +1,119 @@
+//! Who means harm, and what goes wrong at the wrong moment.
+
+mod common;
+
+use causeway_exchange::{Config, Foreign, Mode};
+use causeway_sip::{HeaderId, Method, RequestBuilder};
+use common::{Bench, config};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const BOB: &str = "sip:bob@example.com";
+/// Somebody outside, to whom nothing may be brought that nobody has proved.
+const OUTSIDE: &str = "203.0.113.7";
+
+fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+}
+
+/// A bench on which bob has registered these contacts.
+fn with_bob(config: Config, contacts: &[&str]) -> Bench {
+    let mut bench = Bench::with(config);
+    for contact in contacts {
+        let ok = bench.register_as("bob", "bob", &[("Contact", contact)]);
+        assert_eq!(ok.msg().status(), Some(200));
+    }
+    bench
+}
+
+fn send(bench: &mut Bench, request: RequestBuilder) -> Vec<u16> {
+    let serial = bench.last_serial();
+    bench.send(&request.finish());
+    bench.world.run_for(SECOND);
+    bench.statuses(serial)
+}
+
+/// A request from another domain.
+fn from_eve(request: RequestBuilder) -> Vec<u8> {
+    let bytes = String::from_utf8(request.finish()).unwrap();
+    bytes.replace("From: <sip:alice@example.com>", "From: <sip:eve@evil.example>").into_bytes()
+}
+
+/// The proof in a Record-Route is known to both ends of a call. It stands for requests inside that dialog (RFC 3261
+/// §12.2), not for new ones under the same Call-ID, and never for a PUBLISH, which belongs to no dialog.
+#[test]
+fn a_proved_route_opens_nothing_outside_a_dialog() {
+    let mut config = config();
+    config.policy.foreign = Foreign::Anybody;
+    let mut bench = with_bob(config, &["<sip:bob@192.0.2.9>"]);
+    let (bob, outside) = (bench.peer("192.0.2.9"), bench.peer(OUTSIDE));
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    let route = text(invite.msg().header(HeaderId::RecordRoute));
+    for method in [Method::Invite, Method::Message] {
+        let uri = format!("sip:+1900@{OUTSIDE}");
+        let request = bench.request(method, &uri, "alice").header("To", format!("<{uri}>"));
+        assert_eq!(send(&mut bench, request.header("Route", &route)), [407], "{method:?}");
+    }
+    let around = format!("{route}, <sip:{OUTSIDE};lr>");
+    let request = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>"));
+    let bytes = from_eve(request.header("Route", around));
+    bench.send(&bytes);
+    bench.world.run_for(SECOND);
+    assert_eq!(bench.statuses(bench.last_serial()).last(), Some(&403));
+    let body = "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:alice@example.com\"/>";
+    let request = bench
+        .request(Method::Publish, "sip:alice@example.com", "alice")
+        .header("To", "<sip:alice@example.com>;tag=x")
+        .header("Route", &route)
+        .header("Event", "presence")
+        .header("Expires", "600")
+        .body("application/pidf+xml", body);
+    assert_eq!(send(&mut bench, request), [407]);
+    assert!(bench.messages(outside).is_empty());
+}
+
+/// RFC 3261 §16.11 passes responses by their Via: only those to what was forwarded here.
+#[test]
+fn without_state_it_is_no_relay_either() {
+    let mut config = config();
+    config.mode = Mode::Stateless;
+    config.policy.foreign = Foreign::Anybody;
+    let mut bench = with_bob(config, &["<sip:bob@192.0.2.9>"]);
+    let (bob, outside) = (bench.peer("192.0.2.9"), bench.peer(OUTSIDE));
+    let request = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>"));
+    let bytes = from_eve(request.header("Route", format!("<sip:198.51.100.1;lr>, <sip:{OUTSIDE};lr>")));
+    bench.send(&bytes);
+    bench.world.run_for(SECOND);
+    assert!(bench.messages(outside).is_empty(), "by a Route of the stranger's own");
+    let forged = format!(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bK-cs0123456789abcdef\r\n\
+         Via: SIP/2.0/UDP {OUTSIDE}:5060;branch=z9hG4bKx\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\n\
+         Call-ID: x\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+    );
+    bench.send(forged.as_bytes());
+    bench.world.run_for(SECOND);
+    assert!(bench.messages(outside).is_empty(), "by a Via of the stranger's own");
+    let request = bench.request(Method::Options, BOB, "alice").header("To", format!("<{BOB}>"));
+    let bytes = from_eve(request);
+    bench.send(&bytes);
+    bench.world.run_for(SECOND);
+    let asked = bench.asked(bob, Method::Options).expect("what is right goes through");
+    bench.respond(bob, &asked, 200, "b", &[]);
+    assert_eq!(bench.statuses(bench.last_serial()), [200]);
+}
+
+/// A method that needs no credentials is free towards this domain; elsewhere we do not vouch for anybody.
+#[test]
+fn a_free_method_makes_no_relay() {
+    let mut config = config();
+    config.policy.unauthenticated = vec!["MESSAGE".into()];
+    let mut bench = with_bob(config, &["<sip:bob@192.0.2.9>"]);
+    let (bob, outside) = (bench.peer("192.0.2.9"), bench.peer(OUTSIDE));
+    let uri = format!("sip:x@{OUTSIDE}");
+    let request = bench.request(Method::Message, &uri, "alice").header("To", format!("<{uri}>"));
+    assert_eq!(send(&mut bench, request), [407]);
+    let request = bench.request(Method::Message, BOB, "alice").header("To", format!("<{BOB}>"));
+    send(&mut bench, request);
+    assert!(bench.messages(outside).is_empty() && bench.asked(bob, Method::Message).is_some());
+}
