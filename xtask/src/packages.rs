@@ -24,6 +24,9 @@ pub const INTEROP: &[Need] = &[
     ("dnsmasq", "dnsmasq-base"),
 ];
 
+/// What single tests compare with; without it they say that they are skipped.
+pub const TESTS: &[Need] = &[("sngrep", "sngrep"), ("tshark", "tshark"), ("openssl", "openssl")];
+
 /// What the benchmarks need beside that.
 pub const BENCH: &[Need] = &[("rtpengine", "rtpengine-daemon"), ("valgrind", "valgrind")];
 

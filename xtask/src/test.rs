@@ -10,6 +10,8 @@ pub fn all() -> Result<()> {
     tidy::check()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // Where they cannot be installed the tests that need them say so.
+    packages::ensure(packages::TESTS)?;
     run(&mut cargo(&["test", "--workspace", "--quiet"]))?;
     if have("cargo-deny") {
         run(&mut cargo(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))?;
