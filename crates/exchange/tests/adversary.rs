@@ -117,3 +117,18 @@ fn a_free_method_makes_no_relay() {
     send(&mut bench, request);
     assert!(bench.messages(outside).is_empty() && bench.asked(bob, Method::Message).is_some());
 }
+
+/// RFC 3325 §9.1: what a user asserts of himself is not believed, and not delivered later either.
+#[test]
+fn a_kept_message_carries_no_identity_of_the_sender_s_making() {
+    let mut config = config();
+    config.policy.keep_messages = true;
+    let mut bench = Bench::with(config);
+    let cseq = bench.call(Method::Message, BOB, &[("P-Asserted-Identity", "<sip:boss@example.com>")]);
+    assert_eq!(bench.statuses(cseq), [202]);
+    let bob = bench.peer("192.0.2.9");
+    bench.register_as("bob", "bob", &[("Contact", "<sip:bob@192.0.2.9>")]);
+    bench.world.run_for(SECOND);
+    let message = bench.asked(bob, Method::Message).expect("it was kept");
+    assert!(!message.msg().has(HeaderId::PAssertedIdentity), "{message:?}");
+}
