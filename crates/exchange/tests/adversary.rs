@@ -117,3 +117,31 @@ fn a_free_method_makes_no_relay() {
     send(&mut bench, request);
     assert!(bench.messages(outside).is_empty() && bench.asked(bob, Method::Message).is_some());
 }
+
+/// RFC 3325 §9.1: what a user asserts of himself is not believed, and not delivered later either.
+#[test]
+fn a_kept_message_carries_no_identity_of_the_sender_s_making() {
+    let mut config = config();
+    config.policy.keep_messages = true;
+    let mut bench = Bench::with(config);
+    let cseq = bench.call(Method::Message, BOB, &[("P-Asserted-Identity", "<sip:boss@example.com>")]);
+    assert_eq!(bench.statuses(cseq), [202]);
+    let bob = bench.peer("192.0.2.9");
+    bench.register_as("bob", "bob", &[("Contact", "<sip:bob@192.0.2.9>")]);
+    bench.world.run_for(SECOND);
+    let message = bench.asked(bob, Method::Message).expect("it was kept");
+    assert!(!message.msg().has(HeaderId::PAssertedIdentity), "{message:?}");
+}
+
+/// A tag lets a request pass to the device that a GRUU names, which knows the dialog or not. Kept, it would come back
+/// as a new request, from whomever it says.
+#[test]
+fn a_message_that_claims_a_dialog_is_not_kept() {
+    let mut config = config();
+    config.policy.keep_messages = true;
+    let mut bench = Bench::with(config);
+    let uri = "sip:bob@example.com;gr=urn:uuid:00000000-0000-1000-8000-000A95A0E128";
+    let request = bench.request(Method::Message, uri, "alice").header("To", format!("<{BOB}>;tag=x"));
+    assert_eq!(send(&mut bench, request), [480]);
+    assert_eq!(bench.world.status(bench.exchange)["messages"]["messages"], 0);
+}

@@ -119,7 +119,9 @@ impl Exchange {
         let Some(message) = self.core.request(id).cloned() else { return false };
         let msg = message.msg();
         let aor = Uri::parse(msg.request_uri()).and_then(|uri| route::aor(&self.config, &uri));
-        let wanted = self.config.policy.keep_messages && msg.method() == Method::Message;
+        // One inside a dialog has shown no credentials, and is nothing without its dialog.
+        let begins = msg.method() == Method::Message && msg.to_tag().is_none();
+        let wanted = self.config.policy.keep_messages && begins;
         let Some(aor) = aor.filter(|_| wanted) else { return false };
         self.messages.keep(ctx, id, msg, &aor, &mut self.actions);
         self.act(ctx, out);

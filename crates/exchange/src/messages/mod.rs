@@ -378,6 +378,7 @@ fn goes_along(id: HeaderId) -> bool {
             | ProxyAuthorization
             | ProxyRequire
             | PPreferredIdentity
+            | PAssertedIdentity
             | Path
             | Timestamp
     )
