@@ -97,6 +97,8 @@ impl Binary {
             "subscriber add {uri}: {}",
             String::from_utf8_lossy(&done.stderr).trim()
         );
+        // A running exchange looks every 100 ms whether another process has changed the database.
+        std::thread::sleep(std::time::Duration::from_millis(150));
         Ok(())
     }
 
