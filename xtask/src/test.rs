@@ -46,6 +46,9 @@ pub fn bench(args: &[String]) -> Result<()> {
         Some("sip") => {
             run(cargo(&["bench", "--package", "causeway-sip", "--bench", "hop", "--"]).args(&args[1..]))
         }
+        Some("node") => {
+            run(cargo(&["bench", "--package", "causeway-exchange", "--bench", "node", "--"]).args(&args[1..]))
+        }
         Some("relay") => {
             packages::ensure(packages::BENCH)?;
             run(&mut cargo(&["build", "--release", "--package", "causeway"]))?;
@@ -59,6 +62,6 @@ pub fn bench(args: &[String]) -> Result<()> {
             run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "exchange", "--"])
                 .args(&args[1..]))
         }
-        _ => bail!("which benchmark? `sip`, `relay` or `exchange`"),
+        _ => bail!("which benchmark? `sip`, `node`, `relay` or `exchange`"),
     }
 }

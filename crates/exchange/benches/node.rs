@@ -188,9 +188,8 @@ impl World {
         assert!(silence.is_empty());
         let answer = credentials(challenge.msg(), user, Method::Invite, &uri);
         let invite = request("INVITE", &uri, 2, "b", "", &format!("{answer}{contact}"), SDP);
-        let mut sent = self.say(CALLER, &invite);
-        let onward = sent.pop().expect("the INVITE for the callee");
-        one(sent, 100);
+        // No 100: the callee rings before the caller has waited for one.
+        let onward = self.say(CALLER, &invite).pop().expect("the INVITE for the callee");
         let response = |status, body: Option<&str>| {
             let response = response_to(onward.msg(), status, None, Some(format!("7s{n}").as_bytes()));
             let response = response.record_routes().header("Contact", format!("<sip:callee@{CALLEE}>"));
