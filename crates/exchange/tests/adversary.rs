@@ -3,6 +3,7 @@
 mod common;
 
 use causeway_exchange::{Config, Foreign, Mode};
+use causeway_node::Credentials;
 use causeway_sip::{HeaderId, Method, RequestBuilder};
 use common::{Bench, config};
 use std::time::Duration;
@@ -144,4 +145,26 @@ fn a_message_that_claims_a_dialog_is_not_kept() {
     let request = bench.request(Method::Message, uri, "alice").header("To", format!("<{BOB}>;tag=x"));
     assert_eq!(send(&mut bench, request), [480]);
     assert_eq!(bench.world.status(bench.exchange)["messages"]["messages"], 0);
+}
+
+/// RFC 3261 §16.7: somebody gets an answer, also if the way that was to replace a dead one leads nowhere.
+#[test]
+fn a_replacement_that_leads_nowhere_is_an_answer_too() {
+    let mut bench = Bench::new();
+    let edge = bench.peer("192.0.2.50");
+    bench.world.name("edge.example.net", &["192.0.2.50"]);
+    for (reg_id, path) in [(1, "nowhere.example.net"), (2, "edge.example.net")] {
+        let contact = format!("<sip:bob@10.0.0.1>;+sip.instance=\"<urn:uuid:1>\";reg-id={reg_id}");
+        let path = format!("<sip:{path};lr;ob>");
+        let headers = [("Contact", contact.as_str()), ("Path", &path), ("Supported", "path, outbound")];
+        assert_eq!(bench.register_as("bob", "bob", &headers).msg().status(), Some(200));
+        bench.world.run_for(SECOND);
+    }
+    let cseq = bench.invite(BOB, &[]);
+    let invite = bench.asked(edge, Method::Invite).expect("the latest flow first");
+    bench.respond(edge, &invite, 503, "e", &[]);
+    bench.world.run_for(SECOND);
+    assert_eq!(bench.statuses(cseq)[..2], [100, 500]);
+    bench.world.run_for(100 * SECOND);
+    assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
 }
