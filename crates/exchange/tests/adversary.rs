@@ -168,3 +168,12 @@ fn a_replacement_that_leads_nowhere_is_an_answer_too() {
     bench.world.run_for(100 * SECOND);
     assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
 }
+
+/// RFC 5393 §5.3.3: how wide a request may fork in all is not for its sender to widen.
+#[test]
+fn breadth_is_not_for_the_caller_to_widen() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    bench.invite(BOB, &[("Max-Breadth", "4000000000")]);
+    assert_eq!(bench.asked(bob, Method::Invite).unwrap().msg().number(HeaderId::MaxBreadth), Some(60));
+}

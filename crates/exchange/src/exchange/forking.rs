@@ -83,7 +83,8 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         let Some(request) = self.core.request(id) else { return };
-        let breadth = request.msg().number(HeaderId::MaxBreadth).unwrap_or(BREADTH);
+        let breadth =
+            request.msg().number(HeaderId::MaxBreadth).map_or(BREADTH, |breadth| breadth.min(BREADTH));
         if breadth == 0 {
             return self.reply(ctx, id, 440, out);
         }
