@@ -169,6 +169,44 @@ fn a_replacement_that_leads_nowhere_is_an_answer_too() {
     assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
 }
 
+/// RFC 3261 §16.6: the next q is tried when all of the present one have failed, not when one of them has no address.
+#[test]
+fn a_contact_without_address_does_not_end_its_group() {
+    let contacts =
+        ["<sip:bob@192.0.2.8>;q=0.9", "<sip:bob@nowhere.example.net>;q=0.9", "<sip:bob@192.0.2.9>;q=0.2"];
+    let mut bench = with_bob(config(), &contacts);
+    let (one, two) = (bench.peer("192.0.2.8"), bench.peer("192.0.2.9"));
+    let cseq = bench.invite(BOB, &[]);
+    let invite = bench.asked(one, Method::Invite).unwrap();
+    bench.respond(one, &invite, 180, "one", &[]);
+    bench.world.run_for(SECOND);
+    assert!(bench.asked(two, Method::Invite).is_none(), "the first still rings");
+    bench.respond(one, &invite, 486, "one", &[]);
+    let invite = bench.asked(two, Method::Invite).expect("now it is his turn");
+    bench.respond(two, &invite, 486, "two", &[]);
+    assert_eq!(bench.statuses(cseq).last(), Some(&486));
+}
+
+/// And the other way round: who waits for a name server is waited for.
+#[test]
+fn a_group_whose_names_are_being_asked_for_has_not_failed() {
+    let contacts =
+        ["<sip:bob@192.0.2.8>;q=0.9", "<sip:bob@late.example.net>;q=0.9", "<sip:bob@192.0.2.9>;q=0.2"];
+    let mut bench = with_bob(config(), &contacts);
+    let (one, two, late) = (bench.peer("192.0.2.8"), bench.peer("192.0.2.9"), bench.peer("192.0.2.7"));
+    bench.world.name("late.example.net", &["192.0.2.7"]);
+    bench.world.set_name_delay(SECOND);
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(one, Method::Invite).unwrap();
+    bench.respond(one, &invite, 486, "one", &[]);
+    assert!(bench.asked(two, Method::Invite).is_none());
+    bench.world.run_for(6 * SECOND);
+    let invite = bench.asked(late, Method::Invite).expect("its name has an address");
+    assert!(bench.asked(two, Method::Invite).is_none());
+    bench.respond(late, &invite, 486, "late", &[]);
+    assert!(bench.asked(two, Method::Invite).is_some());
+}
+
 /// RFC 5393 §5.3.3: how wide a request may fork in all is not for its sender to widen.
 #[test]
 fn breadth_is_not_for_the_caller_to_widen() {
