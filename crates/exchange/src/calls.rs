@@ -205,7 +205,8 @@ impl Calls {
         let Some(leg) = call.legs.get_mut(branch) else { return };
         match status {
             180..=199 => drop(leg.ring.get_or_insert(ctx.unix_ms)),
-            200..=299 if leg.state == State::Pending => {
+            // Also where it had been given up for another place, and answers after all.
+            200..=299 if leg.state == State::Pending || leg.state == State::Ended && leg.status >= 300 => {
                 leg.tag = msg.to_tag().unwrap_or_default().to_vec();
                 leg.state = State::Answered(ctx.unix_ms);
                 leg.status = status;

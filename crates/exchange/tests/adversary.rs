@@ -2,7 +2,7 @@
 
 mod common;
 
-use causeway_exchange::{Config, Foreign, Mode};
+use causeway_exchange::{Calls, Config, Foreign, Mode};
 use causeway_node::Credentials;
 use causeway_sip::{HeaderId, Method, RequestBuilder};
 use common::{Bench, config};
@@ -38,6 +38,12 @@ fn send(bench: &mut Bench, request: RequestBuilder) -> Vec<u16> {
 fn from_eve(request: RequestBuilder) -> Vec<u8> {
     let bytes = String::from_utf8(request.finish()).unwrap();
     bytes.replace("From: <sip:alice@example.com>", "From: <sip:eve@evil.example>").into_bytes()
+}
+
+fn ended_lines(bench: &Bench) -> Vec<serde_json::Value> {
+    let lines = bench.world.lines(bench.exchange, Calls::JOURNAL);
+    let lines = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter(|line| line["event"] == "ended").collect()
 }
 
 /// The proof in a Record-Route is known to both ends of a call. It stands for requests inside that dialog (RFC 3261
@@ -205,6 +211,23 @@ fn a_group_whose_names_are_being_asked_for_has_not_failed() {
     assert!(bench.asked(two, Method::Invite).is_none());
     bench.respond(late, &invite, 486, "late", &[]);
     assert!(bench.asked(two, Method::Invite).is_some());
+}
+
+/// Each place that a call was sent to is in the records, also one that was given up for another.
+#[test]
+fn a_leg_that_was_given_up_is_recorded() {
+    let mut bench = with_bob(config(), &["<sip:bob@two.example.net>"]);
+    bench.world.name("two.example.net", &["192.0.2.8", "192.0.2.9"]);
+    let (one, two) = (bench.peer("192.0.2.8"), bench.peer("192.0.2.9"));
+    bench.invite(BOB, &[]);
+    assert!(bench.asked(one, Method::Invite).is_some());
+    bench.world.run_for(5 * SECOND);
+    let invite = bench.asked(two, Method::Invite).expect("the first is silent");
+    bench.respond(two, &invite, 486, "two", &[]);
+    bench.world.run_for(100 * SECOND);
+    let mut legs: Vec<_> = ended_lines(&bench).iter().map(|line| line["leg"].as_u64()).collect();
+    legs.sort_unstable();
+    assert_eq!(legs, [Some(0), Some(1)]);
 }
 
 /// RFC 5393 §5.3.3: how wide a request may fork in all is not for its sender to widen.
