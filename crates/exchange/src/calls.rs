@@ -135,6 +135,8 @@ impl Calls {
     pub const JOURNAL: &'static str = "cdr";
     /// Legs remembered per call; further forks are not recorded one by one.
     const LEGS: usize = 64;
+    /// The shortest session interval, in seconds (RFC 4028 §4): who asks for less does not end his record sooner.
+    const MIN_SE: u32 = 90;
     /// A call that nobody has ended by then is taken to be over.
     const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -305,8 +307,8 @@ impl Calls {
     }
 
     fn supervise(&mut self, now: Time, leg: (ServerId, usize), msg: Msg<'_>, granted: Option<u32>) {
-        let interval =
-            session_expires(msg).or(granted).map(|seconds| Duration::from_secs(u64::from(seconds)));
+        let asked = session_expires(msg).or(granted);
+        let interval = asked.map(|seconds| Duration::from_secs(u64::from(seconds.max(Self::MIN_SE))));
         self.sessions.set(leg, now + interval.unwrap_or(Self::LONGEST));
     }
 

@@ -230,6 +230,20 @@ fn a_leg_that_was_given_up_is_recorded() {
     assert_eq!(legs, [Some(0), Some(1)]);
 }
 
+/// RFC 4028 §4: no interval is below 90 seconds. A caller who asks for one second does not end his record by it.
+#[test]
+fn a_session_of_a_second_is_none() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    bench.invite(BOB, &[("Session-Expires", "1"), ("Supported", "timer")]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    bench.respond(bob, &invite, 200, "b", &[("Contact", "<sip:bob@192.0.2.9>"), ("Session-Expires", "1")]);
+    bench.world.run_for(80 * SECOND);
+    assert!(ended_lines(&bench).is_empty());
+    bench.world.run_for(20 * SECOND);
+    assert_eq!(ended_lines(&bench)[0]["ended_by"], "session timer");
+}
+
 /// RFC 5393 §5.3.3: how wide a request may fork in all is not for its sender to widen.
 #[test]
 fn breadth_is_not_for_the_caller_to_widen() {
