@@ -175,6 +175,31 @@ fn a_replacement_that_leads_nowhere_is_an_answer_too() {
     assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
 }
 
+/// RFC 5627 §6.1: an ACK, too, reaches the device whose Contact is a GRUU.
+#[test]
+fn an_ack_reaches_a_gruu() {
+    let mut bench = Bench::new();
+    let contact = "<sip:bob@192.0.2.9>;+sip.instance=\"<urn:uuid:1>\"";
+    bench.register_as("bob", "bob", &[("Contact", contact), ("Supported", "gruu")]);
+    bench.register_as("bob", "bob", &[("Contact", "<sip:bob@192.0.2.8>")]);
+    let (bob, other) = (bench.peer("192.0.2.9"), bench.peer("192.0.2.8"));
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    let gruu = "sip:bob@example.com;gr=urn:uuid:1";
+    bench.respond(bob, &invite, 200, "b", &[("Contact", &format!("<{gruu}>"))]);
+    let route = text(invite.msg().header(HeaderId::RecordRoute));
+    let ack = bench
+        .request(Method::Ack, gruu, "alice")
+        .header("To", format!("<{BOB}>;tag=b"))
+        .header("Route", route)
+        .finish();
+    bench.send(&ack);
+    bench.world.run_for(SECOND);
+    let ack = bench.asked(bob, Method::Ack).expect("else the callee gives up the call");
+    assert_eq!(ack.msg().request_uri(), b"sip:bob@192.0.2.9");
+    assert!(bench.asked(other, Method::Ack).is_none());
+}
+
 /// RFC 3261 §16.6: the next q is tried when all of the present one have failed, not when one of them has no address.
 #[test]
 fn a_contact_without_address_does_not_end_its_group() {

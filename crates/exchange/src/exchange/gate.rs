@@ -231,9 +231,9 @@ impl Exchange {
                 self.located(ctx, *unlocated, records, ttl, out);
             }
             (Some(Waiting::Ack(ack)), Answer::Records { records, ttl, .. }) => {
-                let (message, pending) = *ack;
+                let (message, way, pending) = *ack;
                 let location = self.resolver.go_on(ctx.now, pending, records, ttl, ctx.rng);
-                self.ack_located(ctx, &message, location, out);
+                self.ack_located(ctx, &message, way, location, out);
             }
             (Some(Waiting::Own(unsent)), Answer::Records { records, ttl, .. }) => {
                 self.own_answered(ctx, *unsent, records, ttl, out);
