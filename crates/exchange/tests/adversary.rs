@@ -277,3 +277,16 @@ fn breadth_is_not_for_the_caller_to_widen() {
     bench.invite(BOB, &[("Max-Breadth", "4000000000")]);
     assert_eq!(bench.asked(bob, Method::Invite).unwrap().msg().number(HeaderId::MaxBreadth), Some(60));
 }
+
+/// Whose credentials stand for several names is the one that the request is from.
+#[test]
+fn of_several_names_the_one_in_from_counts() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    bench.world.authority(|_| {
+        Credentials::Accepted(vec!["sip:4711@example.com".into(), "sip:alice@example.com".into()])
+    });
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    assert_eq!(text(invite.msg().header(HeaderId::PAssertedIdentity)), "<sip:alice@example.com>");
+}

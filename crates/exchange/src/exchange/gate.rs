@@ -279,16 +279,16 @@ impl Exchange {
         ctx: &mut Ctx<'_>,
         id: ServerId,
         message: &Message,
-        aors: Vec<String>,
+        mut aors: Vec<String>,
         out: &mut Outbox,
     ) {
         let msg = message.msg();
         let named = if msg.method() == Method::Register { msg.to() } else { msg.from() };
         let aor = named.and_then(|addr| addr.uri()).and_then(|uri| route::aor(&self.config, &uri));
-        let own = aor.is_some_and(|aor| aors.iter().any(|own| own.as_bytes() == aor.as_slice()));
-        match own {
-            true => self.dispatch(ctx, id, message, Sender { aors, trusted: false }, out),
-            false => self.reply(ctx, id, 403, out),
-        }
+        let own = aor.and_then(|aor| aors.iter().position(|own| own.as_bytes() == aor.as_slice()));
+        let Some(own) = own else { return self.reply(ctx, id, 403, out) };
+        // The name that he goes by here first: it is what others are told, and whose presence he may publish.
+        aors.swap(0, own);
+        self.dispatch(ctx, id, message, Sender { aors, trusted: false }, out);
     }
 }
