@@ -200,6 +200,23 @@ fn an_ack_reaches_a_gruu() {
     assert!(bench.asked(other, Method::Ack).is_none());
 }
 
+/// One datagram with a false source must not make many: a refusal that costs no transaction is not repeated.
+#[test]
+fn a_refused_stranger_gets_one_answer() {
+    let mut bench = Bench::new();
+    let request = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>"));
+    let bytes = from_eve(request);
+    bench.send(&bytes);
+    bench.world.run_for(40 * SECOND);
+    assert_eq!(bench.statuses(bench.last_serial()), [403]);
+    let request = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>"));
+    let made_up = "Digest username=\"bob\", realm=\"example.com\", nonce=\"x\", uri=\"sip:b\", response=\"\
+                   00000000000000000000000000000000\"";
+    bench.send(&request.header("Proxy-Authorization", made_up).finish());
+    bench.world.run_for(40 * SECOND);
+    assert_eq!(bench.statuses(bench.last_serial()), [407]);
+}
+
 /// RFC 3261 §16.6: the next q is tried when all of the present one have failed, not when one of them has no address.
 #[test]
 fn a_contact_without_address_does_not_end_its_group() {

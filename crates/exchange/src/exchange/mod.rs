@@ -320,7 +320,7 @@ impl Node for Exchange {
             if self.shed_at_the_door(ctx, from, &message, out) {
                 continue;
             }
-            if self.challenge_at_the_door(ctx, from, &message, out)
+            if self.turned_away_at_the_door(ctx, from, &message, out)
                 || self.pass_statelessly(ctx, from, &message, out)
             {
                 continue;
