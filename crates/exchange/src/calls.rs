@@ -135,6 +135,8 @@ impl Calls {
     pub const JOURNAL: &'static str = "cdr";
     /// Legs remembered per call; further forks are not recorded one by one.
     const LEGS: usize = 64;
+    /// The shortest session interval, in seconds (RFC 4028 §4): who asks for less does not end his record sooner.
+    const MIN_SE: u32 = 90;
     /// A call that nobody has ended by then is taken to be over.
     const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -205,7 +207,8 @@ impl Calls {
         let Some(leg) = call.legs.get_mut(branch) else { return };
         match status {
             180..=199 => drop(leg.ring.get_or_insert(ctx.unix_ms)),
-            200..=299 if leg.state == State::Pending => {
+            // Also where it had been given up for another place, and answers after all.
+            200..=299 if leg.state == State::Pending || leg.state == State::Ended && leg.status >= 300 => {
                 leg.tag = msg.to_tag().unwrap_or_default().to_vec();
                 leg.state = State::Answered(ctx.unix_ms);
                 leg.status = status;
@@ -304,8 +307,8 @@ impl Calls {
     }
 
     fn supervise(&mut self, now: Time, leg: (ServerId, usize), msg: Msg<'_>, granted: Option<u32>) {
-        let interval =
-            session_expires(msg).or(granted).map(|seconds| Duration::from_secs(u64::from(seconds)));
+        let asked = session_expires(msg).or(granted);
+        let interval = asked.map(|seconds| Duration::from_secs(u64::from(seconds.max(Self::MIN_SE))));
         self.sessions.set(leg, now + interval.unwrap_or(Self::LONGEST));
     }
 

@@ -62,6 +62,8 @@ pub(super) struct Plan {
     fault: u16,
     /// A group has rung long enough.
     rung_out: bool,
+    /// That is the present group: none of its targets is tried any more.
+    over_time: bool,
 }
 
 /// A target whose next hop is being asked for.
@@ -83,7 +85,8 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         let Some(request) = self.core.request(id) else { return };
-        let breadth = request.msg().number(HeaderId::MaxBreadth).unwrap_or(BREADTH);
+        let breadth =
+            request.msg().number(HeaderId::MaxBreadth).map_or(BREADTH, |breadth| breadth.min(BREADTH));
         if breadth == 0 {
             return self.reply(ctx, id, 440, out);
         }
@@ -93,12 +96,17 @@ impl Exchange {
         self.next_group(ctx, id, out);
     }
 
-    /// Tries the next group, or says that there is none.
+    /// Tries the next group, or says that there is none; not before all of the present one have failed (§16.6).
     pub(super) fn next_group(&mut self, ctx: &mut Ctx<'_>, id: ServerId, out: &mut Outbox) {
+        // Whoever is still being located or asked brings us here again.
+        if self.plans.get(&id).is_none_or(|plan| plan.unlocated > 0) || self.core.has_pending(id) {
+            return;
+        }
         self.ringing.cancel(id);
         loop {
             let Some(plan) = self.plans.get_mut(&id) else { return };
             let Some(mut group) = plan.groups.pop_front() else { break };
+            plan.over_time = false;
             // RFC 5393 §5.3.3: what is too wide for one wave goes in several.
             let wave = usize::try_from(plan.breadth).unwrap_or(usize::MAX);
             if group.len() > wave {
@@ -221,6 +229,9 @@ impl Exchange {
         if self.core.is_over(id) {
             return;
         }
+        if plan.over_time {
+            return self.next_group(ctx, id, out);
+        }
         match location {
             Location::Asks(question, pending) => {
                 let unlocated = Unlocated { id, way, rest: target, pending: *pending };
@@ -302,12 +313,13 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         let tried = self.plans.get_mut(&id).and_then(|plan| plan.trying.remove(&branch));
+        let late = self.core.is_over(id) || self.plans.get(&id).is_none_or(|plan| plan.over_time);
         let launched = tried.is_some_and(|(peer, transport, rest)| {
             // Who answers 430 is alive, only the flow behind it is not.
             if status != 430 {
                 self.resolver.mark_dead(ctx.now, peer, transport);
             }
-            self.launch(ctx, id, rest, 1, out)
+            !late && self.launch(ctx, id, rest, 1, out)
         });
         match launched {
             true => self.core.supersede(id, branch),
@@ -350,7 +362,7 @@ impl Exchange {
     /// A group has rung long enough; its 487s bring the next one.
     pub(super) fn stop_ringing(&mut self, now: Time, id: ServerId, out: &mut Outbox) {
         if let Some(plan) = self.plans.get_mut(&id) {
-            plan.rung_out = true;
+            (plan.rung_out, plan.over_time) = (true, true);
             self.core.cancel_branches(now, id, &mut self.hub.sink(out));
         }
     }

@@ -96,9 +96,10 @@ impl Exchange {
         }
     }
 
-    /// A request that needs credentials and brings none is challenged before it costs a transaction (RFC 3261
-    /// §8.2.7, §26.3.2.4). Says whether it was.
-    pub(super) fn challenge_at_the_door(
+    /// A request that cannot go on as it is, is challenged or refused before it costs a transaction (RFC 3261 §8.2.7,
+    /// §26.3.2.4): whoever it claims to come from gets one answer, and not the eleven that a transaction would send.
+    /// Says whether it was.
+    pub(super) fn turned_away_at_the_door(
         &mut self,
         ctx: &mut Ctx<'_>,
         from: Hop,
@@ -107,21 +108,54 @@ impl Exchange {
     ) -> bool {
         let msg = message.msg();
         let begins = msg.is_request() && !matches!(msg.method(), Method::Ack | Method::Cancel);
-        if !begins || self.draining || self.gatekeeper.is_given(msg) || !self.wants_credentials(msg, from) {
+        if !begins || self.draining {
             return false;
         }
+        let Some((status, stale)) = self.fault(ctx.unix_ms, msg, from) else { return false };
         self.counters.request(msg.method());
-        self.counters.challenged += 1;
-        let (status, name) = challenge_kind(msg);
         self.counters.answered_here(status);
-        log::outcome(out, msg, format_args!("challenged={status} from={}", from.peer));
-        let values = self.gatekeeper.challenges(ctx, &self.keys, false);
+        log::outcome(out, msg, format_args!("answered={status} from={}", from.peer));
+        let (name, values) = match status {
+            401 | 407 => {
+                self.counters.challenged += 1;
+                (challenge_kind(msg).1, self.gatekeeper.challenges(ctx, &self.keys, stale))
+            }
+            _ => ("", Vec::new()),
+        };
         let answer = |msg: Msg<'_>| {
             let response = response_to(msg, status, None, Some(&stateless_tag(msg)));
             response.headers(name, &values).finish()
         };
         respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
         true
+    }
+
+    /// What a request is turned away with, everything else being right; and whether its nonce is at fault.
+    fn fault(&mut self, unix_ms: u64, msg: Msg<'_>, from: Hop) -> Option<(u16, bool)> {
+        let given = self.gatekeeper.is_given(msg);
+        // Only the answers to an INVITE are repeated unasked: others with credentials need no second look.
+        if given && msg.method() != Method::Invite || msg.max_forwards() == Some(0) {
+            return None;
+        }
+        let uri = Uri::parse(msg.request_uri()).filter(|uri| uri.scheme.is_sip());
+        let to_us = uri.is_some_and(|uri| uri.user.is_none() && route::is_local(&self.config, &uri));
+        if msg.method() == Method::Options && to_us {
+            return None;
+        }
+        match self.demand(msg, from) {
+            Demand::Nothing(_) => None,
+            Demand::Refuse(status) => (!self.core.knows(msg)).then_some((status, false)),
+            Demand::Credentials if !given => Some((challenge_kind(msg).0, false)),
+            Demand::Credentials => {
+                let fault = match self.gatekeeper.examine(unix_ms, &self.keys, msg) {
+                    Auth::Challenge { stale } => (challenge_kind(msg).0, stale),
+                    Auth::Malformed => (400, false),
+                    Auth::Ask(..) => return None,
+                };
+                // The nonce of a request that is being served is used up by it.
+                (!self.core.knows(msg)).then_some(fault)
+            }
+        }
     }
 
     /// Under load, a request that begins something is refused before it costs anything. Says whether it was.
@@ -155,16 +189,6 @@ impl Exchange {
 
     fn load(&self) -> Load {
         Load { pressure: self.pressure, transactions: self.core.len() }
-    }
-
-    /// Whether this request would be challenged, everything else being right.
-    fn wants_credentials(&self, msg: Msg<'_>, from: Hop) -> bool {
-        let options_to_us = || {
-            let uri = Uri::parse(msg.request_uri());
-            uri.is_some_and(|uri| uri.user.is_none() && route::is_local(&self.config, &uri))
-        };
-        let free = msg.method() == Method::Options && options_to_us();
-        !free && msg.max_forwards() != Some(0) && matches!(self.demand(msg, from), Demand::Credentials)
     }
 
     /// Asks for credentials, or whether those given are right.
@@ -231,9 +255,9 @@ impl Exchange {
                 self.located(ctx, *unlocated, records, ttl, out);
             }
             (Some(Waiting::Ack(ack)), Answer::Records { records, ttl, .. }) => {
-                let (message, pending) = *ack;
+                let (message, way, pending) = *ack;
                 let location = self.resolver.go_on(ctx.now, pending, records, ttl, ctx.rng);
-                self.ack_located(ctx, &message, location, out);
+                self.ack_located(ctx, &message, way, location, out);
             }
             (Some(Waiting::Own(unsent)), Answer::Records { records, ttl, .. }) => {
                 self.own_answered(ctx, *unsent, records, ttl, out);
@@ -279,16 +303,16 @@ impl Exchange {
         ctx: &mut Ctx<'_>,
         id: ServerId,
         message: &Message,
-        aors: Vec<String>,
+        mut aors: Vec<String>,
         out: &mut Outbox,
     ) {
         let msg = message.msg();
         let named = if msg.method() == Method::Register { msg.to() } else { msg.from() };
         let aor = named.and_then(|addr| addr.uri()).and_then(|uri| route::aor(&self.config, &uri));
-        let own = aor.is_some_and(|aor| aors.iter().any(|own| own.as_bytes() == aor.as_slice()));
-        match own {
-            true => self.dispatch(ctx, id, message, Sender { aors, trusted: false }, out),
-            false => self.reply(ctx, id, 403, out),
-        }
+        let own = aor.and_then(|aor| aors.iter().position(|own| own.as_bytes() == aor.as_slice()));
+        let Some(own) = own else { return self.reply(ctx, id, 403, out) };
+        // The name that he goes by here first: it is what others are told, and whose presence he may publish.
+        aors.swap(0, own);
+        self.dispatch(ctx, id, message, Sender { aors, trusted: false }, out);
     }
 }

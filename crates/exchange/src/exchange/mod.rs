@@ -26,7 +26,7 @@ use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
 use causeway_sip::transaction::{ClientId, Hop, ServerId};
 use causeway_sip::{Edit, Message, Method, Uri};
-use forking::{Plan, Unlocated};
+use forking::{Plan, Unlocated, Way};
 use registering::Promise;
 use report::Counters;
 use serving::Unsent;
@@ -44,7 +44,7 @@ enum Waiting {
     /// The next hop of a request of our own.
     Own(Box<Unsent>),
     /// The next hop of an ACK for a 2xx.
-    Ack(Box<(Message, Pending)>),
+    Ack(Box<(Message, Way, Pending)>),
 }
 
 fn hub(config: &Config) -> Hub {
@@ -320,7 +320,7 @@ impl Node for Exchange {
             if self.shed_at_the_door(ctx, from, &message, out) {
                 continue;
             }
-            if self.challenge_at_the_door(ctx, from, &message, out)
+            if self.turned_away_at_the_door(ctx, from, &message, out)
                 || self.pass_statelessly(ctx, from, &message, out)
             {
                 continue;

@@ -11,7 +11,7 @@ use crate::{auth, route};
 use causeway_node::{Ctx, Outbox, Question};
 use causeway_sip::locate::Candidate;
 use causeway_sip::proxy::Identity;
-use causeway_sip::transaction::{ServerId, Transport};
+use causeway_sip::transaction::{Hop, ServerId, Transport};
 use causeway_sip::{Edit, HeaderId, Message, Method, Msg, NameAddr, Scheme, Uri};
 use causeway_store::record::Binding;
 use std::collections::VecDeque;
@@ -69,22 +69,29 @@ impl Exchange {
         known || route::route_after(msg, own).is_none()
     }
 
-    /// The contacts of a user of this domain, or of one device of his.
-    fn locate(&mut self, ctx: &mut Ctx<'_>, id: ServerId, uri: &Uri<'_>, sender: Sender, out: &mut Outbox) {
+    /// Whom a URI of this domain names, and his present contacts, or those of the one device that it means; `None`
+    /// if it can be nobody.
+    fn bindings_of(&self, uri: &Uri<'_>, unix_ms: u64) -> Option<(Vec<u8>, Vec<&Binding>)> {
         let named = gruu::read(&self.keys, uri);
         let aor = match named {
-            Some(Gruu::Temporary(seed)) => self.location.of_seed(seed).map(<[u8]>::to_vec),
-            Some(Gruu::Unknown) => None,
-            _ => route::aor(&self.config, uri),
+            Some(Gruu::Temporary(seed)) => self.location.of_seed(seed)?.to_vec(),
+            Some(Gruu::Unknown) => return None,
+            _ => route::aor(&self.config, uri)?,
         };
-        let Some(aor) = aor else { return self.reply(ctx, id, 404, out) };
         let meant = |binding: &Binding| match &named {
             Some(Gruu::Temporary(seed)) => binding.gruu == *seed,
             Some(Gruu::Public(instance)) => binding.instance.eq_ignore_ascii_case(instance),
             _ => true,
         };
-        let bindings = self.location.get(&aor).iter().filter(|b| b.expires > ctx.unix_ms && meant(b));
-        let bindings: Vec<&Binding> = bindings.collect();
+        let bindings = self.location.get(&aor).iter().filter(|b| b.expires > unix_ms && meant(b)).collect();
+        Some((aor, bindings))
+    }
+
+    /// Brings a request to the contacts of a user of this domain, or of one device of his.
+    fn locate(&mut self, ctx: &mut Ctx<'_>, id: ServerId, uri: &Uri<'_>, sender: Sender, out: &mut Outbox) {
+        let Some((aor, bindings)) = self.bindings_of(uri, ctx.unix_ms) else {
+            return self.reply(ctx, id, 404, out);
+        };
         if bindings.is_empty() {
             let asked = self.ask(Waiting::Subscriber(id), Question::Subscriber { aor }, out);
             if asked.is_none() {
@@ -177,10 +184,40 @@ impl Exchange {
         if !proved && self.config.authenticate {
             return;
         }
-        let next = route::route_after(msg, own).unwrap_or_else(|| msg.request_uri().to_vec());
+        // Nobody refuses an ACK, so what goes in circles must end here (§16.3 item 3).
+        if msg.max_forwards() == Some(0) {
+            return;
+        }
+        let way = match (route::route_after(msg, own), Uri::parse(msg.request_uri())) {
+            (Some(next), _) => Way { uri: None, routes: Vec::new(), next: Next::Uri(next), to_user: false },
+            // A GRUU as Contact (RFC 5627 §6.1): the device is known here.
+            (None, Some(uri)) if route::is_local(&self.config, &uri) => {
+                let found = self.bindings_of(&uri, ctx.unix_ms);
+                let Some(way) = found.and_then(|(_, bindings)| Some(way_to(bindings.first()?))) else {
+                    return;
+                };
+                way
+            }
+            (None, Some(_)) => {
+                let next = Next::Uri(msg.request_uri().to_vec());
+                Way { uri: None, routes: Vec::new(), next, to_user: false }
+            }
+            (None, None) => return,
+        };
+        let next = match &way.next {
+            Next::Uri(next) => next.clone(),
+            Next::Flow { peer, transport, instead } => {
+                match (self.hub.existing(*peer, *transport), instead) {
+                    (Some(hop), _) => return self.send_ack(ctx, message, &way, hop, out),
+                    (None, Some(uri)) => uri.clone(),
+                    (None, None) => return,
+                }
+            }
+            Next::Place(_) => return,
+        };
         let Some(uri) = Uri::parse(&next) else { return };
         let Ok(location) = self.resolver.locate(ctx.now, &uri, ctx.rng) else { return };
-        self.ack_located(ctx, message, location, out);
+        self.ack_located(ctx, message, way, location, out);
     }
 
     /// Sends an ACK once its next hop is known: it is not repeated unless the 2xx is, so it waits for the answer.
@@ -188,24 +225,35 @@ impl Exchange {
         &mut self,
         ctx: &mut Ctx<'_>,
         message: &Message,
+        way: Way,
         location: Location,
         out: &mut Outbox,
     ) {
-        let candidate = match location {
-            Location::Found(candidates) => candidates.into_iter().next(),
+        match location {
+            Location::Found(candidates) => {
+                let Some(candidate) = candidates.first() else { return };
+                let hop = self.hop(ctx.now, candidate, out);
+                self.send_ack(ctx, message, &way, hop, out);
+            }
             Location::Asks(question, pending) => {
                 // With too many questions under way it is lost, as on the network; the 2xx is repeated.
-                let _ = self.ask(Waiting::Ack(Box::new((message.clone(), *pending))), question, out);
-                None
+                let _ = self.ask(Waiting::Ack(Box::new((message.clone(), way, *pending))), question, out);
             }
-            Location::NotFound => None,
-        };
-        let Some(candidate) = candidate else { return };
+            Location::NotFound => {}
+        }
+    }
+
+    fn send_ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, way: &Way, hop: Hop, out: &mut Outbox) {
         let msg = message.msg();
         let (own, _) = route::own_routes(&self.config, &self.keys, msg);
-        let hop = self.hop(ctx.now, &candidate, out);
         self.edit.clear();
         self.edit.remove_top(msg, HeaderId::Route, own);
+        if let Some(uri) = &way.uri {
+            self.edit.set_request_uri(msg, &[uri]);
+        }
+        for path in &way.routes {
+            self.edit.insert_above(msg, HeaderId::Route, b"Route", &[path.as_bytes()]);
+        }
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
         let identity = Identity { sent_by, branch_suffix: b"" };
         self.core.forward_ack(ctx, message, hop, identity, &mut self.edit, &mut self.hub.sink(out));

@@ -77,7 +77,7 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         let msg = request.msg();
-        let breadth = msg.number(HeaderId::MaxBreadth).unwrap_or(BREADTH);
+        let breadth = msg.number(HeaderId::MaxBreadth).map_or(BREADTH, |breadth| breadth.min(BREADTH));
         let change = Change {
             way,
             to: hop.transport,

@@ -50,8 +50,8 @@ pub(super) enum BranchState {
     Final(Option<Box<Message>>, u16),
     /// It could not be reached; the element has been asked whether it tries another place.
     Deferred(Option<Box<Message>>, u16),
-    /// Another branch has taken its place: what came of it does not count.
-    Superseded,
+    /// Another branch has taken its place: what came of it counts only if nothing comes of any other.
+    Superseded(Option<Box<Message>>, u16),
 }
 
 /// A request under way.
@@ -67,6 +67,8 @@ pub(super) struct Context {
     pub(super) answered: bool,
     /// The caller has cancelled: no further branches.
     pub(super) cancelled: bool,
+    /// Somebody has answered 6xx: no further branches (§16.7 item 5).
+    pub(super) declined: bool,
     /// The element may still add branches: it is told by `Exhausted` instead of the best being chosen.
     pub(super) open: bool,
     /// The server transaction has ended.
@@ -82,6 +84,7 @@ impl Context {
             branches: Vec::new(),
             answered: false,
             cancelled: false,
+            declined: false,
             open: false,
             server_ended: false,
         }
@@ -101,9 +104,7 @@ impl Context {
 
     /// Whether every branch has come to an end, and there is at least one.
     pub(super) fn exhausted(&self) -> bool {
-        let under_way =
-            |branch: &Branch| matches!(branch.state, BranchState::Pending | BranchState::Deferred(..));
-        !self.branches.is_empty() && !self.branches.iter().any(under_way)
+        !self.branches.is_empty() && !self.under_way()
     }
 
     /// Whether the caller wants to hear of early dialogs that have ended (RFC 6228 §4).
@@ -114,14 +115,23 @@ impl Context {
             .is_some_and(|request| lists.iter().any(|id| request.msg().has_token(*id, b"199")))
     }
 
+    /// Whether some branch has no end yet.
+    pub(super) fn under_way(&self) -> bool {
+        let under_way =
+            |branch: &Branch| matches!(branch.state, BranchState::Pending | BranchState::Deferred(..));
+        self.branches.iter().any(under_way)
+    }
+
     /// The branch with the best final response (§16.7 item 6): a 6xx before all, else the lowest class, and
     /// within 4xx those that let the caller mend the request.
     pub(super) fn best(&self) -> Option<(usize, u16)> {
-        let finals = self.branches.iter().enumerate().filter_map(|(index, branch)| match &branch.state {
-            BranchState::Final(_, status) => Some((index, *status)),
+        let all = self.branches.iter().enumerate().filter_map(|(index, branch)| match &branch.state {
+            BranchState::Final(_, status) => Some((false, index, *status)),
+            BranchState::Superseded(_, status) => Some((true, index, *status)),
             _ => None,
         });
-        finals.min_by_key(|(_, status)| rank(*status))
+        let best = all.min_by_key(|(superseded, _, status)| (*superseded, rank(*status)));
+        best.map(|(_, index, status)| (index, status))
     }
 }
 

@@ -162,6 +162,11 @@ impl Core {
         self.contexts.get(&id).map_or(0, |context| context.branches.len())
     }
 
+    /// Whether some branch of a context has neither answered nor failed.
+    pub fn has_pending(&self, id: ServerId) -> bool {
+        self.contexts.get(&id).is_some_and(Context::under_way)
+    }
+
     /// Whether the caller has cancelled or a final response has gone.
     pub fn is_over(&self, id: ServerId) -> bool {
         self.contexts.get(&id).is_none_or(|context| context.answered || context.cancelled)
@@ -244,7 +249,7 @@ impl Core {
         manner: Manner,
         sink: &mut impl Sink,
     ) -> Option<usize> {
-        let context = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled)?;
+        let context = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled && !c.declined)?;
         let request = context.request.as_ref()?;
         let branch = Branch::new(ctx);
         write_via(&mut self.via, to.transport, identity, branch);
@@ -380,10 +385,15 @@ impl Core {
         Some(client)
     }
 
-    /// Another branch has taken the place of this unreachable one.
+    /// Another branch has taken the place of this unreachable one, or will. Should nothing come of any other, what
+    /// came of this one is the answer.
     pub fn supersede(&mut self, id: ServerId, branch: usize) {
-        if let Some(branch) = self.contexts.get_mut(&id).and_then(|c| c.branches.get_mut(branch)) {
-            branch.state = BranchState::Superseded;
+        if let Some(copy) = self.contexts.get_mut(&id).and_then(|c| c.branches.get_mut(branch))
+            && let BranchState::Deferred(message, status) = &mut copy.state
+        {
+            let status = *status;
+            copy.state = BranchState::Superseded(message.take(), status);
+            self.events.push_back(Event::Refused { id, branch, status });
         }
     }
 

@@ -76,7 +76,7 @@ impl Core {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let over = context.answered || context.cancelled;
         let Some(copy) = context.branches.get_mut(branch) else { return };
-        if matches!(copy.state, BranchState::Superseded | BranchState::Deferred(..)) {
+        if matches!(copy.state, BranchState::Superseded(..) | BranchState::Deferred(..)) {
             return;
         }
         let unreachable = message.is_none() || matches!(status, 430 | 503);
@@ -87,7 +87,7 @@ impl Core {
         copy.state = BranchState::Final(message, status);
         self.events.push_back(Event::Refused { id, branch, status });
         if status >= 600 {
-            context.open = false;
+            (context.open, context.declined) = (false, true);
             self.cancel_branches(now, id, sink);
         }
         self.tell_early_ends(now, id, branch, status, sink);
@@ -122,7 +122,7 @@ impl Core {
         }
         let Some((branch, status)) = context.best() else { return };
         let message = match &mut context.branches[branch].state {
-            BranchState::Final(message, _) => message.take(),
+            BranchState::Final(message, _) | BranchState::Superseded(message, _) => message.take(),
             _ => None,
         };
         match message {
