@@ -4,7 +4,8 @@ mod common;
 
 use causeway_exchange::{Calls, Config, Foreign, Mode};
 use causeway_node::Credentials;
-use causeway_sip::{HeaderId, Method, RequestBuilder};
+use causeway_sim::{Link, NodeId, for_each_seed};
+use causeway_sip::{HeaderId, Message, Method, RequestBuilder};
 use common::{Bench, config};
 use std::time::Duration;
 
@@ -306,4 +307,218 @@ fn of_several_names_the_one_in_from_counts() {
     bench.invite(BOB, &[]);
     let invite = bench.asked(bob, Method::Invite).unwrap();
     assert_eq!(text(invite.msg().header(HeaderId::PAssertedIdentity)), "<sip:alice@example.com>");
+}
+
+/// A scripted world: what is random in it comes from its seed.
+struct Storm {
+    bench: Bench,
+    state: u64,
+    /// Challenges in hand, each good for one request.
+    challenges: Vec<Message>,
+    registering: Vec<Message>,
+    sent: Vec<Vec<u8>>,
+    peers: [NodeId; 3],
+}
+
+impl Storm {
+    const CONTACTS: [&str; 6] = [
+        "<sip:bob@192.0.2.8>",
+        "<sip:bob@192.0.2.9>;q=0.5",
+        "<sip:bob@two.example.net>;q=0.5",
+        "<sip:bob@nowhere.example.net>",
+        "<sip:bob@192.0.2.9:5060;transport=tcp>;q=0.7",
+        "<sip:bob@10.0.0.1>;+sip.instance=\"<urn:uuid:1>\";reg-id=1",
+    ];
+
+    fn new(seed: u64) -> Self {
+        let mut config = config();
+        config.policy.foreign = Foreign::Anybody;
+        config.policy.keep_messages = true;
+        config.policy.ring = 3;
+        config.policy.session_expires = 90;
+        let mut bench = Bench::with(config);
+        bench.world.name("two.example.net", &["192.0.2.8", "192.0.2.9"]);
+        let peers = ["192.0.2.8", "192.0.2.9", OUTSIDE].map(|address| bench.peer(address));
+        let bare = |method, bench: &mut Bench| {
+            let request = bench.request(method, BOB, "alice").header("To", format!("<{BOB}>"));
+            bench.ask(request)
+        };
+        let challenges = (0..16).map(|_| bare(Method::Invite, &mut bench)).collect();
+        let registering = (0..8)
+            .map(|_| {
+                let request = bench.register("bob", &[]);
+                bench.ask(request)
+            })
+            .collect();
+        let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635;
+        Self { bench, state, challenges, registering, sent: Vec::new(), peers }
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 33) % n
+    }
+
+    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.below(all.len() as u64) as usize]
+    }
+
+    fn send(&mut self, request: RequestBuilder) {
+        let bytes = request.finish();
+        self.bench.send(&bytes);
+        self.sent.push(bytes);
+    }
+
+    /// A request of alice's with credentials.
+    fn call(&mut self) {
+        let Some(challenge) = self.challenges.pop() else { return };
+        let method = [Method::Invite, Method::Invite, Method::Invite, Method::Message, Method::Subscribe];
+        let method = method[self.below(5) as usize];
+        let credentials = common::answer(&challenge, "alice", method, BOB.as_bytes());
+        let mut request = self
+            .bench
+            .request(method, BOB, "alice")
+            .header("To", format!("<{BOB}>"))
+            .header("Contact", "<sip:alice@192.0.2.1:5060>")
+            .header("Supported", "timer, 199")
+            .header("Proxy-Authorization", credentials);
+        if method == Method::Subscribe {
+            request =
+                request.header("Event", self.one_of(&["presence", "reg", "dialog"])).header("Expires", "60");
+        }
+        self.send(request);
+    }
+
+    fn register(&mut self) {
+        let Some(challenge) = self.registering.pop() else { return };
+        let credentials = common::answer(&challenge, "bob", Method::Register, b"sip:example.com");
+        let contact = self.one_of(&Self::CONTACTS);
+        let expires = self.one_of(&["0", "60", "600"]);
+        let path = self.one_of(&["<sip:two.example.net;lr;ob>", "<sip:nowhere.example.net;lr;ob>"]);
+        let mut headers =
+            vec![("Contact", contact), ("Expires", expires), ("Supported", "path, outbound, gruu")];
+        if contact.contains("reg-id") {
+            headers.push(("Path", path));
+        }
+        let request = self.bench.register("bob", &headers).header("Authorization", credentials);
+        self.send(request);
+    }
+
+    /// A peer answers something that it has heard, whether or not it has before.
+    fn respond(&mut self) {
+        let peer = self.peers[self.below(2) as usize];
+        let asked: Vec<Message> =
+            self.bench.messages(peer).into_iter().filter(|m| m.msg().is_request()).collect();
+        let asked: Vec<&Message> = asked.iter().filter(|m| m.msg().method() != Method::Ack).collect();
+        if asked.is_empty() {
+            return;
+        }
+        let statuses = [100, 180, 183, 180, 199, 200, 200, 302, 404, 408, 430, 486, 487, 503, 603];
+        let status = statuses[self.below(statuses.len() as u64) as usize];
+        let request = asked[self.below(asked.len() as u64) as usize].clone();
+        let tag = self.one_of(&["x", "y"]);
+        self.bench.respond(peer, &request, status, tag, &[("Contact", "<sip:bob@192.0.2.9>")]);
+    }
+
+    /// The caller cancels, or acknowledges and hangs up, or repeats himself.
+    fn go_on(&mut self) {
+        if self.sent.is_empty() {
+            return;
+        }
+        let at = self.below(self.sent.len() as u64) as usize;
+        let bytes = self.sent[at].clone();
+        let request = Message::parse(bytes.as_slice()).unwrap();
+        match self.below(3) {
+            0 => self.bench.send(&bytes),
+            1 if request.msg().method() == Method::Invite => {
+                let cancel = causeway_sip::cancel_for(request.msg()).unwrap();
+                self.bench.send(&cancel);
+            }
+            _ => {
+                let answers = self.bench.messages(self.bench.client);
+                let route = answers
+                    .iter()
+                    .rev()
+                    .find_map(|m| m.msg().header(HeaderId::RecordRoute).map(<[u8]>::to_vec));
+                let Some(route) = route else { return };
+                let method = [Method::Ack, Method::Bye, Method::Invite][self.below(3) as usize];
+                let tag = self.one_of(&["x", "y"]);
+                let uri = self.one_of(&["sip:bob@192.0.2.9", "sip:bob@nowhere.example.net", BOB]);
+                let request = self
+                    .bench
+                    .request(method, uri, "alice")
+                    .header("To", format!("<{BOB}>;tag={tag}"))
+                    .header("Supported", "timer")
+                    .header("Route", route);
+                self.send(request);
+            }
+        }
+    }
+
+    /// Somebody without credentials who wants to get out.
+    fn intrude(&mut self) {
+        let outside = format!("sip:x@{OUTSIDE}");
+        let methods =
+            [Method::Invite, Method::Message, Method::Refer, Method::Publish, Method::Ack, Method::Bye];
+        let method = methods[self.below(6) as usize];
+        let through = format!("sip:bob@example.com;maddr={OUTSIDE}");
+        let uri = self.one_of(&[&outside, BOB, &through, "sip:bob@example.com;gr=urn:uuid:1"]);
+        let tag = self.one_of(&["", ";tag=x"]);
+        let mut request = self.bench.request(method, uri, "alice").header("To", format!("<{BOB}>{tag}"));
+        request = request.header("Supported", "timer");
+        let beyond = format!("<sip:198.51.100.1;lr>, <sip:example.com;lr>, <sip:{OUTSIDE};lr>");
+        let made_up = format!("<sip:198.51.100.1;lr;cw=0123456789abcdef>, <sip:{OUTSIDE};lr>");
+        match self.below(3) {
+            0 => request = request.header("Route", beyond),
+            1 => request = request.header("Route", made_up),
+            _ => {}
+        }
+        let bytes = if self.below(2) == 0 { from_eve(request) } else { request.finish() };
+        self.bench.send(&bytes);
+    }
+
+    fn weather(&mut self) {
+        let ms = Duration::from_millis([1, 200, 3000, 40_000][self.below(4) as usize]);
+        match self.below(6) {
+            0 => self.bench.world.set_commit_delay(self.bench.exchange, ms),
+            1 => self.bench.world.set_name_delay(ms / 8),
+            2 => self.bench.world.cut("198.51.100.1", "192.0.2.8"),
+            3 => self.bench.world.heal("198.51.100.1", "192.0.2.8"),
+            4 => self.bench.world.set_default_link(Link::bad()),
+            _ => self.bench.world.set_default_link(Link::default()),
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..60 {
+            match self.below(12) {
+                0..=1 => self.call(),
+                2 => self.register(),
+                3..=6 => self.respond(),
+                7..=8 => self.go_on(),
+                9 => self.intrude(),
+                10 => self.weather(),
+                _ => {}
+            }
+            let ms = self.below(900);
+            self.bench.world.run_for(Duration::from_millis(ms));
+        }
+    }
+}
+
+/// Whatever comes in whatever order, over a network and from a disk and name servers as bad as they are: when it is
+/// over, nothing is left of it, and nobody outside has heard of it.
+#[test]
+fn after_a_storm_nothing_is_left() {
+    for_each_seed(300, |seed| {
+        let mut storm = Storm::new(seed);
+        storm.run();
+        storm.bench.world.run_for(300 * SECOND);
+        let status = storm.bench.world.status(storm.bench.exchange);
+        for what in ["under_way", "plans", "questions", "promises", "own", "calls"] {
+            assert_eq!(status[what], 0, "{what}: {status}");
+        }
+        assert!(storm.bench.messages(storm.peers[2]).is_empty());
+    });
 }

@@ -15,7 +15,8 @@
 //! byte for the time of [`Hub::idle_after`], is closed, if the element passes the hub's [`Hub::deadline`] and
 //! [`Hub::timeout`] on.
 //!
-//! Bounds: [`Hub::CONNECTIONS`] connections, the oldest idle one giving way to a new one; 256 KiB wait for a
+//! Bounds: [`Hub::CONNECTIONS`] connections, the one idle for longest giving way to a new one, those first that
+//! peers have opened and that have never brought a message; 256 KiB wait for a
 //! connection that is being opened, what exceeds them is dropped and counted.
 
 mod capture;

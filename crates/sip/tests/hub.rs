@@ -151,6 +151,24 @@ fn who_says_nothing_is_closed_after_32_s_and_keep_alives_do_not_count() {
     assert!(bench.hub.existing(address("198.51.100.3:40000"), Transport::Tcp).is_some());
 }
 
+/// Whoever opens very many connections and says nothing drives out his own.
+#[test]
+fn a_crowd_that_says_nothing_drives_nobody_out() {
+    let mut bench = Bench::new();
+    let talking = bench.accept(0, TCP, "198.51.100.3:40000", &[]);
+    bench.input(Input::Stream { flow: talking, bytes: OPTIONS });
+    let ours = bench.hop_to("198.51.100.4:5060", Transport::Tcp, "");
+    bench.now = Time::ZERO + Duration::from_secs(1);
+    for n in 0..Hub::CONNECTIONS {
+        let peer = format!("203.0.113.{}:{}", n % 250, 1024 + n / 250);
+        bench.accept(1 + u32::try_from(n).unwrap(), TCP, &peer, &[]);
+    }
+    assert_eq!(bench.hub.connections(), Hub::CONNECTIONS);
+    let alive = |flow, peer: &str| Hop { flow, peer: address(peer), transport: Transport::Tcp };
+    assert!(bench.hub.is_alive(&alive(talking, "198.51.100.3:40000")));
+    assert!(bench.hub.is_alive(&alive(ours, "198.51.100.4:5060")));
+}
+
 #[test]
 fn an_idle_connection_is_closed_and_every_byte_keeps_it() {
     let mut bench = Bench::new();

@@ -187,6 +187,7 @@ impl Exchange {
                 Event::Answered { id, status } => self.calls.rejected(ctx.unix_ms, id, status, out),
                 Event::Ended { id } => {
                     self.plans.remove(&id);
+                    self.ringing.cancel(id);
                     self.calls.ended(id);
                 }
                 Event::Own { client, outcome } => self.own_outcome(ctx, client, outcome, out),

@@ -244,8 +244,12 @@ impl Table {
         std::mem::take(&mut self.ended)
     }
 
+    /// Makes room: first go those that others have opened and that have never brought a message, so that whoever
+    /// opens many does not drive out those that are in use.
     pub fn close_oldest(&mut self, out: &mut Outbox) {
-        let oldest = self.all.iter().min_by_key(|(flow, c)| (c.last_used, **flow)).map(|(flow, _)| *flow);
+        let worth = |c: &Connection| c.spoke || c.server_name.is_some();
+        let oldest = self.all.iter().min_by_key(|(flow, c)| (worth(c), c.last_used, **flow));
+        let oldest = oldest.map(|(flow, _)| *flow);
         if let Some(flow) = oldest {
             self.close(flow, out);
         }

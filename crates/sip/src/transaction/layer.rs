@@ -403,10 +403,11 @@ impl Layer {
         if step.pass {
             self.events.push_back(Event::Response { id, message });
         }
+        self.finish_client(now, id, &step);
+        // After that: it starts timer B anew, which the step has stopped.
         if cancel_now {
             self.send_cancel(now, id, sink);
         }
-        self.finish_client(now, id, &step);
     }
 
     fn send_cancel(&mut self, now: Time, id: ClientId, sink: &mut impl Sink) {

@@ -144,9 +144,11 @@ impl Client {
         let step = Step::default();
         let provisional = status < 200;
         match self {
-            Self::Calling { .. } | Self::InviteProceeding if provisional => {
+            Self::Calling { .. } if provisional => {
                 (Self::InviteProceeding, step.pass().stop(&[Timer::A, Timer::B]))
             }
+            // Timer B runs here after a CANCEL (§9.1), and who goes on ringing does not stop it.
+            Self::InviteProceeding if provisional => (self, step.pass()),
             Self::Calling { .. } | Self::InviteProceeding if status < 300 => {
                 (Self::Accepted, step.pass().stop(&[Timer::A, Timer::B]).set(Timer::M, t.t1 * 64))
             }

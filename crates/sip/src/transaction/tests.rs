@@ -370,6 +370,24 @@ fn an_invite_that_ignores_its_cancel_ends_after_64_t1() {
     bench.assert_empty();
 }
 
+/// §9.1: neither who goes on ringing nor who rings only now keeps it alive.
+#[test]
+fn an_invite_that_rings_on_after_its_cancel_ends_too() {
+    for rings_before in [true, false] {
+        let mut bench = Bench::new();
+        let (id, invite) = bench.start(Method::Invite, UDP);
+        if rings_before {
+            bench.answer(&invite, 180, UDP);
+        }
+        bench.layer.cancel(bench.now, id, &mut bench.wire);
+        bench.run_until(100);
+        bench.answer(&invite, 180, UDP);
+        bench.run_until(60_000);
+        assert_eq!(bench.heard("failed").len(), 2, "INVITE and CANCEL: {:?}", bench.said);
+        bench.assert_empty();
+    }
+}
+
 #[test]
 fn cancel_is_answered_and_finds_its_invite() {
     let mut bench = Bench::new();
