@@ -28,6 +28,10 @@ pub struct Account<'a> {
     pub says: &'a Path,
     /// Its SIP port.
     pub port: u16,
+    /// The user whose presence it watches, and to whom [`Baresip::message`] writes.
+    pub watches: Option<&'a str>,
+    /// Whether it publishes its own presence (RFC 3903).
+    pub publishes: bool,
 }
 
 impl<'a> Account<'a> {
@@ -42,6 +46,8 @@ impl<'a> Account<'a> {
             picks_up: true,
             says,
             port: 5060,
+            watches: None,
+            publishes: false,
         }
     }
 }
@@ -74,9 +80,19 @@ impl Baresip {
         fs::create_dir_all(&recordings)?;
         fs::write(home.join("config"), config(host, account, &recordings))?;
         fs::write(home.join("accounts"), account_line(account))?;
-        fs::write(home.join("contacts"), "")?;
+        let friend = account.watches.map(|user| format!("sip:{user}@{DOMAIN}"));
+        let contacts = friend.as_ref().map(|uri| format!("\"Friend\" <{uri}>;presence=p2p\n"));
+        fs::write(home.join("contacts"), contacts.unwrap_or_default())?;
+        // Whom it writes to; it reads this when it starts.
+        fs::write(home.join("current_contact"), friend.unwrap_or_default())?;
         let name = format!("baresip-{}", account.user);
-        let process = Process::start(lab, host, dir, &name, "baresip", &["-f", &home.to_string_lossy()])?;
+        let home = home.to_string_lossy();
+        let mut args = vec!["-f", &*home];
+        if account.watches.is_some() {
+            // It prints no answer to a MESSAGE but in its trace.
+            args.push("-s");
+        }
+        let process = Process::start(lab, host, dir, &name, "baresip", &args)?;
         process.wait("baresip is ready", Mark::default(), PATIENCE)?;
         Ok(Self { process, user: account.user.to_owned(), recordings })
     }
@@ -102,6 +118,11 @@ impl Baresip {
     /// Whether it has printed this since.
     pub fn has(&self, what: &str, mark: Mark) -> bool {
         self.process.has(what, mark)
+    }
+
+    /// What it has printed since.
+    pub fn printed(&self, mark: Mark) -> Vec<String> {
+        self.process.printed_since(mark)
     }
 
     /// Presses a key, such as `x` for hold and `X` for resume.
@@ -137,6 +158,16 @@ impl Baresip {
     pub fn hang_up(&mut self) -> Result<Mark> {
         let mark = self.mark();
         self.command("hangup")?;
+        Ok(mark)
+    }
+
+    /// Writes to whom it watches.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn message(&mut self, text: &str) -> Result<Mark> {
+        let mark = self.mark();
+        self.command(&format!("message {text}"))?;
         Ok(mark)
     }
 
@@ -196,15 +227,21 @@ pub fn version() -> Option<String> {
 
 fn account_line(account: &Account<'_>) -> String {
     let Account { user, password, proxy, transport, .. } = account;
+    let publishes = if account.publishes { ";pubint=600" } else { "" };
     let interval = if account.registers { 600 } else { 0 };
     let answer = if account.picks_up { "auto" } else { "manual" };
     format!(
         "<sip:{user}@{DOMAIN};transport={transport}>;auth_pass={password};\
-         outbound=\"sip:{proxy};transport={transport}\";regint={interval};answermode={answer};audio_codecs=pcmu\n"
+         outbound=\"sip:{proxy};transport={transport}\";regint={interval};answermode={answer};audio_codecs=pcmu{publishes}\n"
     )
 }
 
 fn config(host: Host, account: &Account<'_>, recordings: &Path) -> String {
+    let presence = if account.watches.is_some() || account.publishes {
+        "module_app contact.so\nmodule_app presence.so\n"
+    } else {
+        ""
+    };
     format!(
         "sip_listen {}:{}
 net_interface eth0
@@ -225,7 +262,7 @@ module aubridge.so
 module sndfile.so
 module_app account.so
 module_app menu.so
-",
+{presence}",
         host.address(),
         account.port,
         account.says.display(),

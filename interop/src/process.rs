@@ -92,6 +92,11 @@ impl Process {
         self.log.lock().text.clone()
     }
 
+    /// What was printed since `mark`.
+    pub fn printed_since(&self, mark: Mark) -> Vec<String> {
+        self.log.lock().text.iter().skip(mark.0).cloned().collect()
+    }
+
     /// Whether a line with `what` was printed since `mark`.
     pub fn has(&self, what: &str, mark: Mark) -> bool {
         self.log.lock().text.iter().skip(mark.0).any(|line| line.contains(what))

@@ -8,6 +8,7 @@ mod forking;
 mod network;
 mod operators;
 mod peers;
+mod presence;
 mod tls;
 
 use crate::durability;
@@ -266,5 +267,14 @@ pub const ALL: &[Case] = &[
         expected: "A talks to B and hands him over to C by REFER: B and C hear one another, A is free",
         quick: false,
         run: operators::transfer,
+    },
+    Case {
+        name: "presence",
+        peers: "baresip",
+        needs: &["baresip"],
+        expected: "A watches B: online while registered, or as B has published, offline when B has gone; a message to B, \
+                   and one that waits for B to come back",
+        quick: true,
+        run: presence::presence,
     },
 ];
