@@ -270,10 +270,10 @@ pub const ALL: &[Case] = &[
     },
     Case {
         name: "presence",
-        peers: "baresip",
-        needs: &["baresip"],
-        expected: "A watches B: online while registered, or as B has published, offline when B has gone; a message to B, \
-                   and one that waits for B to come back",
+        peers: "baresip, linphonec",
+        needs: &["baresip", "linphonec"],
+        expected: "A watches B: online while registered, or as B has published, offline when B has gone; messages \
+                   both ways, and some that wait for B to come back",
         quick: true,
         run: presence::presence,
     },

@@ -2,6 +2,7 @@
 
 use crate::baresip::{Account, Baresip};
 use crate::lab::{CORE, Host};
+use crate::linphone::Linphone;
 use crate::process::{Mark, PATIENCE, until};
 use crate::scene::{Bench, Side};
 use anyhow::{Context, Result, bail, ensure};
@@ -60,8 +61,27 @@ pub fn presence(bench: &Bench<'_>) -> Result<String> {
     let mark = alice.mark();
     drop(bob);
     alice.wait(OFFLINE, mark).context("Bob has gone again")?;
+    linphone(bench, &mut alice, &proxy)?;
     ensure!(!alice.has("subscriber closed", Mark::default()), "the subscription has ended");
-    Ok("online and offline three times, one message at once, two kept".to_owned())
+    Ok("online and offline four times, two messages at once, three kept".to_owned())
+}
+
+/// linphonec in Bob's place: a message that was kept for him, and one from him.
+fn linphone(bench: &Bench<'_>, alice: &mut Baresip, proxy: &str) -> Result<()> {
+    let written = alice.message("welcome back")?;
+    answered(alice, written, "SIP/2.0 202 ").context("a message to nobody")?;
+    let mark = alice.mark();
+    let (lab, dir) = (bench.lab, bench.dir);
+    let mut bob = Linphone::registered(lab, dir, Host::InsideB, "bob", proxy, &bench.voice(Side::B)?)?;
+    alice.wait(ONLINE, mark).context("Bob has registered linphonec")?;
+    let got = bob.wait("Message received from ", Mark::default()).context("kept for linphonec")?;
+    ensure!(got.contains("sip:alice@op.example") && got.contains("welcome back"), "linphonec prints `{got}`");
+    let mark = alice.mark();
+    bob.command("chat sip:alice@op.example good night")?;
+    alice.wait(&format!("sip:bob@op.example: {}", quoted("good night")), mark).context("from linphonec")?;
+    drop(bob);
+    alice.wait(OFFLINE, mark).context("linphonec has gone")?;
+    Ok(())
 }
 
 /// Waits until the trace shows a response to a MESSAGE, which must begin so.
