@@ -27,7 +27,7 @@ pub fn up(bench: &Bench<'_>) -> Result<String> {
     let account = Account { password: "wrong", ..Account::new("alice", &proxy, &says) };
     let intruder = Baresip::start(bench.lab, bench.dir, Side::A.phone(), &account)?;
     // baresip tries again at once whenever it is challenged anew, until it is told to wait.
-    let refused = intruder.wait("503 Service Unavailable", Mark::default()).context("a wrong password")?;
+    let refused = intruder.wait("500 Server Internal Error", Mark::default()).context("a wrong password")?;
     drop(intruder);
     let heard = calls::both_ways(bench, &scene, scene.phone(Side::A)?, scene.phone(Side::B)?)?;
     let answer = refused.rsplit(": ").next().unwrap_or_default();

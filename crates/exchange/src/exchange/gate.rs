@@ -202,7 +202,8 @@ impl Exchange {
                     let wait = throttle::PAUSE_MS.div_ceil(1000).to_string();
                     let warning: &[u8] = b"399 causeway \"too many wrong passwords\"";
                     let headers = [("Retry-After", wait.as_bytes()), ("Warning", warning)];
-                    return self.reply_with(ctx, id, 503, &headers, out);
+                    // Not 503, which proxies on the way make a 500 without Retry-After of (RFC 3261 §16.7 item 6).
+                    return self.reply_with(ctx, id, 500, &headers, out);
                 }
                 let account = credential.username.clone();
                 let waiting = Waiting::Credential { id, ticket, account, client };
