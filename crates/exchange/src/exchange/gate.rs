@@ -6,7 +6,6 @@ use crate::config::Foreign;
 use crate::identity::Sender;
 use crate::overload::{self, Load, Shed};
 use crate::{route, throttle};
-
 use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
 use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly, stateless_tag};
 use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
