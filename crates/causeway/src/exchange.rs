@@ -17,6 +17,7 @@ use causeway_store::record::{Binding, Kind};
 use serde::Deserialize;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// What is needed to start an exchange, checked.
 pub struct Plan {
@@ -78,13 +79,13 @@ impl Plan {
             Durability::Off => Store::open_unsynced(data, "exchange.db")?,
         };
         let keys = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
-        let mut fault = None;
-        let rows = store.rows(Binding::SPACE).map_while(|row| row.map_err(|error| fault = Some(error)).ok());
-        let location = Location::restore(rows, unix_ms());
-        if let Some(error) = fault {
-            return Err(error.into());
-        }
-        let hss = authority(data)?;
+        // A million of each take seconds: they are read side by side.
+        let (location, hss) = thread::scope(|side| {
+            let hss = side.spawn(|| authority(data));
+            let location = bindings(&store)?;
+            let hss = hss.join().map_err(|_| Failure::unreachable("reading the subscribers has panicked"))?;
+            Ok::<_, Failure>((location, hss?))
+        })?;
         let mut stored = Vec::new();
         for space in Exchange::spaces() {
             stored.extend(store.load(space)?.into_iter().map(|(key, value)| (space, key, value)));
@@ -107,6 +108,13 @@ impl Plan {
         }
         Ok(Worker::new("exchange").node(setup))
     }
+}
+
+fn bindings(store: &Store) -> Result<Location, Failure> {
+    let mut fault = None;
+    let rows = store.rows(Binding::SPACE).map_while(|row| row.map_err(|error| fault = Some(error)).ok());
+    let location = Location::restore(rows, unix_ms());
+    fault.map_or(Ok(location), |error| Err(error.into()))
 }
 
 fn refused(error: Error) -> Failure {

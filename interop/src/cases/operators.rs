@@ -7,6 +7,7 @@ use crate::lab::{AGENT, Host};
 use crate::process::Mark;
 use crate::scene::{Bench, Operator, Scene, Side, hang_up, talk};
 use anyhow::{Context, Result, ensure};
+use std::time::Duration;
 
 /// The registrar keeps Path and refuses those who do not support it.
 pub fn path(bench: &Bench<'_>) -> Result<String> {
@@ -29,6 +30,9 @@ pub fn up(bench: &Bench<'_>) -> Result<String> {
     // baresip tries again at once whenever it is challenged anew, until it is told to wait.
     let refused = intruder.wait("500 Server Internal Error", Mark::default()).context("a wrong password")?;
     drop(intruder);
+    // Whoever comes from the same address within three seconds is slowed down with the guesser, and baresip then
+    // takes half a minute to try again.
+    std::thread::sleep(Duration::from_secs(4));
     let heard = calls::both_ways(bench, &scene, scene.phone(Side::A)?, scene.phone(Side::B)?)?;
     let answer = refused.rsplit(": ").next().unwrap_or_default();
     Ok(format!("{heard}; wrong password: {answer}"))
