@@ -132,6 +132,10 @@ impl Caller {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && !done(&outcome) && method != "ACK" {
             let Some(wire) = self.receive() else { continue };
+            // What comes late for an earlier script is not this one's.
+            if wire.first("call-id") != call_id {
+                continue;
+            }
             let status = wire.status().unwrap_or(0);
             let its = wire.cseq().1 == outcome.sent.cseq().1 || outcome.sent.cseq().1 != method;
             match status {

@@ -266,16 +266,19 @@ pub const ALL: &[Explained] = &[
     class(
         "trying",
         Both,
-        "100 before a refusal that takes more than a moment",
-        "RFC 3261 §17.2.1: a 100 unless the final response comes within 200 ms; it may come at once",
-        |one| one.field == "provisional" && one.ours == "[100]" && one.theirs == "[]",
+        "100 from Kamailio at once, from Causeway only where nothing else comes within 200 ms",
+        "RFC 3261 §17.2.1: a 100 unless another response comes within 200 ms; it may come at once",
+        |one| {
+            let hasty = one.theirs.replace("100, ", "").replace("100", "");
+            one.field == "provisional" && one.theirs.starts_with("[100") && one.ours == hasty
+        },
     ),
     class(
         "late-cancel",
         Ours,
         "CANCEL after the 200 to the INVITE: answered 200 by both; Kamailio then sends a 500 to the INVITE as well",
         "RFC 3261 §9.2: it has no effect on a request that has its final response",
-        |one| one.is("CANCEL after the answer") && one.field == "provisional" && one.theirs == "[500]",
+        |one| one.is("CANCEL after the answer") && (one.theirs == "[500]" || one.theirs == "500"),
     ),
     class(
         "publish",
