@@ -5,11 +5,11 @@ use super::{Exchange, Waiting, log};
 use crate::identity::Sender;
 use crate::resolver::{Location, Pending};
 use crate::route;
-use causeway_node::{Ctx, DnsRecord, Outbox, Time};
+use causeway_node::{Ctx, DnsRecord, Outbox, Question, Time};
 use causeway_sip::locate::{Candidate, Unreachable};
 use causeway_sip::proxy::{Identity, Manner};
 use causeway_sip::transaction::{Hop, ServerId, Transport};
-use causeway_sip::{HeaderId, Message, Method, Uri};
+use causeway_sip::{Edit, HeaderId, Message, Method, Msg, Uri};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,6 +29,24 @@ pub(super) struct Way {
     pub(super) next: Next,
     /// It goes to a user of this domain.
     pub(super) to_user: bool,
+}
+
+impl Way {
+    /// Onwards to where a URI leads, the request itself unchanged.
+    pub(super) fn onward(next: Vec<u8>) -> Self {
+        Self { uri: None, routes: Vec::new(), next: Next::Uri(next), to_user: false }
+    }
+
+    /// Notes what the way changes in a request: `own` routes of ours go, the target and the routes to it come.
+    pub(super) fn lead(&self, edit: &mut Edit, msg: Msg<'_>, own: usize) {
+        edit.remove_top(msg, HeaderId::Route, own);
+        if let Some(uri) = &self.uri {
+            edit.set_request_uri(msg, &[uri]);
+        }
+        for path in &self.routes {
+            edit.insert_above(msg, HeaderId::Route, b"Route", &[path.as_bytes()]);
+        }
+    }
 }
 
 /// The next hop of a way.
@@ -168,19 +186,14 @@ impl Exchange {
                     // RFC 5626 §5.3: the flow is gone.
                     430
                 }
-                Next::Uri(uri) => match self.find(ctx, id, &uri) {
+                Next::Uri(uri) => match self.find(ctx, &uri) {
                     Ok(Location::Found(candidates)) => {
                         self.expand(id, &way, candidates, &mut target);
                         continue;
                     }
                     Ok(Location::Asks(question, pending)) => {
                         let unlocated = Unlocated { id, way, rest: target, pending: *pending };
-                        let asked = self.ask(Waiting::Place(Box::new(unlocated)), question, out).is_some();
-                        if asked && let Some(plan) = self.plans.get_mut(&id) {
-                            plan.unlocated += 1;
-                            self.core.keep_open(id);
-                        }
-                        return asked;
+                        return self.await_place(unlocated, question, out);
                     }
                     Ok(Location::NotFound) => 404,
                     Err(Unreachable::Scheme) => 416,
@@ -194,9 +207,20 @@ impl Exchange {
         false
     }
 
-    fn find(&mut self, ctx: &mut Ctx<'_>, _id: ServerId, uri: &[u8]) -> Result<Location, Unreachable> {
+    fn find(&mut self, ctx: &mut Ctx<'_>, uri: &[u8]) -> Result<Location, Unreachable> {
         let uri = Uri::parse(uri).ok_or(Unreachable::Scheme)?;
         self.resolver.locate(ctx.now, &uri, ctx.rng)
+    }
+
+    /// A target waits for DNS; false if too much has been asked already.
+    fn await_place(&mut self, unlocated: Unlocated, question: Question, out: &mut Outbox) -> bool {
+        let id = unlocated.id;
+        let asked = self.ask(Waiting::Place(Box::new(unlocated)), question, out).is_some();
+        if asked && let Some(plan) = self.plans.get_mut(&id) {
+            plan.unlocated += 1;
+            self.core.keep_open(id);
+        }
+        asked
     }
 
     /// The places found become the ways to try first; for a large request each UDP place is tried by TCP before.
@@ -235,10 +259,7 @@ impl Exchange {
         match location {
             Location::Asks(question, pending) => {
                 let unlocated = Unlocated { id, way, rest: target, pending: *pending };
-                if self.ask(Waiting::Place(Box::new(unlocated)), question, out).is_some()
-                    && let Some(plan) = self.plans.get_mut(&id)
-                {
-                    plan.unlocated += 1;
+                if self.await_place(unlocated, question, out) {
                     return;
                 }
             }

@@ -44,10 +44,7 @@ impl Exchange {
     ) {
         let msg = message.msg();
         let (own, _) = route::own_routes(&self.config, &self.keys, msg);
-        let alone = |next: Vec<u8>| {
-            let way = Way { uri: None, routes: Vec::new(), next: Next::Uri(next), to_user: false };
-            VecDeque::from([vec![VecDeque::from([way])]])
-        };
+        let alone = |next: Vec<u8>| VecDeque::from([vec![VecDeque::from([Way::onward(next)])]]);
         if let Some(next) = route::route_after(msg, own) {
             return match self.is_welcome(msg, &sender) {
                 true => self.fork(ctx, id, alone(next), sender, out),
@@ -137,13 +134,7 @@ impl Exchange {
         let (edit, msg) = (&mut self.edit, request.msg());
         edit.clear();
         let (own, _) = route::own_routes(&self.config, &self.keys, msg);
-        edit.remove_top(msg, HeaderId::Route, own);
-        if let Some(uri) = &change.way.uri {
-            edit.set_request_uri(msg, &[uri]);
-        }
-        for path in &change.way.routes {
-            edit.insert_above(msg, HeaderId::Route, b"Route", &[path.as_bytes()]);
-        }
+        change.way.lead(edit, msg, own);
         if route::begins_dialog(msg) {
             let proof = self.keys.mac("route", msg.call_id().unwrap_or_default());
             // Towards the callee first: RFC 5658 §5, two where the transports differ.
@@ -189,7 +180,7 @@ impl Exchange {
             return;
         }
         let way = match (route::route_after(msg, own), Uri::parse(msg.request_uri())) {
-            (Some(next), _) => Way { uri: None, routes: Vec::new(), next: Next::Uri(next), to_user: false },
+            (Some(next), _) => Way::onward(next),
             // A GRUU as Contact (RFC 5627 §6.1): the device is known here.
             (None, Some(uri)) if route::is_local(&self.config, &uri) => {
                 let found = self.bindings_of(&uri, ctx.unix_ms);
@@ -198,10 +189,7 @@ impl Exchange {
                 };
                 way
             }
-            (None, Some(_)) => {
-                let next = Next::Uri(msg.request_uri().to_vec());
-                Way { uri: None, routes: Vec::new(), next, to_user: false }
-            }
+            (None, Some(_)) => Way::onward(msg.request_uri().to_vec()),
             (None, None) => return,
         };
         let next = match &way.next {
@@ -247,13 +235,7 @@ impl Exchange {
         let msg = message.msg();
         let (own, _) = route::own_routes(&self.config, &self.keys, msg);
         self.edit.clear();
-        self.edit.remove_top(msg, HeaderId::Route, own);
-        if let Some(uri) = &way.uri {
-            self.edit.set_request_uri(msg, &[uri]);
-        }
-        for path in &way.routes {
-            self.edit.insert_above(msg, HeaderId::Route, b"Route", &[path.as_bytes()]);
-        }
+        way.lead(&mut self.edit, msg, own);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
         let identity = Identity { sent_by, branch_suffix: b"" };
         self.core.forward_ack(ctx, message, hop, identity, &mut self.edit, &mut self.hub.sink(out));

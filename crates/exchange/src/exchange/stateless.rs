@@ -121,7 +121,7 @@ impl Exchange {
             }
             None => msg.request_uri().to_vec(),
         };
-        let way = Way { uri: None, routes: Vec::new(), next: Next::Uri(next.clone()), to_user: false };
+        let way = Way::onward(next.clone());
         Some((way, self.place_in_hand(ctx, &next)?))
     }
 
