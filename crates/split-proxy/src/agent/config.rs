@@ -1,6 +1,6 @@
 //! What an agent is told.
 
-use crate::{CallLimits, MediaConfig};
+use crate::{CallLimits, KeyPolicy, MediaConfig};
 use causeway_sip::transaction::Timing;
 use causeway_tunnel::{Config, Instance, Role};
 use std::net::SocketAddr;
@@ -21,6 +21,8 @@ pub struct AgentConfig {
     /// Stable identity of this agent, 128 random bits that are **secret**: whoever presents them to the
     /// contact point takes over this agent's registrations. `None` draws new ones at every start.
     pub instance: Option<Instance>,
+    /// What is known of the users, for the keys that seal their media, and what they demand.
+    pub keys: KeyPolicy,
     /// Limits and intervals of the tunnel.
     pub tunnel: Config,
     /// SIP timers.
@@ -49,6 +51,7 @@ impl AgentConfig {
             listen,
             media: MediaConfig { ip: listen.ip(), low: 40_000, high: 40_999, ahead: 8 },
             instance: None,
+            keys: KeyPolicy::default(),
             tunnel: Config::new(Role::Agent),
             timing: Timing::default(),
             limits: CallLimits::default(),

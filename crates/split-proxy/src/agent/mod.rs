@@ -1,6 +1,7 @@
 //! The customer's half: an outbound proxy for the phones of a LAN, and the tunnel that it keeps.
 
 mod config;
+mod keys;
 mod phones;
 mod routing;
 mod status;
@@ -9,6 +10,7 @@ mod uplink;
 pub use config::AgentConfig;
 
 use crate::half::{Half, from_tunnel};
+use crate::keys::Registrations;
 use causeway_node::{Answer, Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
 use causeway_sip::Edit;
 use causeway_sip::proxy::Event;
@@ -24,6 +26,8 @@ pub struct Agent {
     half: Half,
     uplink: Uplink,
     phones: Phones,
+    /// What the keys of users are inherited from.
+    registrations: Registrations,
     /// Requests from phones that wait for the tunnel, and until when.
     waiting: VecDeque<(ServerId, Time)>,
     sweep: Time,
@@ -43,6 +47,7 @@ impl Agent {
             half,
             uplink: Uplink::new(),
             phones: Phones::default(),
+            registrations: Registrations::default(),
             waiting: VecDeque::new(),
             sweep: Time::ZERO,
             draining: false,
@@ -74,10 +79,12 @@ impl Agent {
         if heard.up {
             self.uplink.up();
             out.notice(Level::Info, format!("tunnel to {} is up", self.config.contact_host));
+            self.offer_keys(ctx, id, out);
             self.offer_again(ctx, out);
         }
         self.receive(ctx, out);
-        if let Some(why) = heard.dead {
+        let intercepted = self.told_of_keys(ctx, id, heard.keys, out);
+        if let Some(why) = heard.dead.or(intercepted) {
             if heard.unwanted {
                 self.uplink.be_patient();
             }
@@ -138,6 +145,7 @@ impl Agent {
                 self.reply(ctx, id, 503, Some("No Tunnel To The Operator"), out);
             }
         }
+        self.end_keys(ctx.now, out);
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.phones.sweep(ctx.now);
@@ -179,8 +187,8 @@ impl Agent {
         match input {
             Input::Start => self.start(ctx, out),
             Input::Stream { flow, bytes } => self.stream(ctx, flow, bytes, out),
-            Input::Opened { flow, peer, .. } if self.uplink.awaits(flow) => {
-                let link = self.half.new_link(ctx, flow, peer, out);
+            Input::Opened { flow, peer, exporter, .. } if self.uplink.awaits(flow) => {
+                let link = self.half.new_link(ctx, flow, peer, exporter, out);
                 self.uplink.opened(ctx.now, link);
             }
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
@@ -204,7 +212,11 @@ impl Node for Agent {
 
     fn deadline(&self) -> Option<Time> {
         let queue = self.waiting.front().map(|(_, until)| *until);
-        [self.half.deadline(), self.uplink.deadline(), queue, Some(self.sweep)].into_iter().flatten().min()
+        let keys = self.registrations.deadline();
+        [self.half.deadline(), self.uplink.deadline(), queue, keys, Some(self.sweep)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn fill(&mut self, ctx: &mut Ctx<'_>, flow: Flow, room: usize, buf: &mut Vec<u8>) {

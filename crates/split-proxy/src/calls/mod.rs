@@ -8,6 +8,7 @@
 mod leg;
 mod passage;
 
+use crate::keys::LaneKeys;
 use crate::links::Links;
 use crate::media::{Media, MediaConfig};
 use causeway_node::{Outbox, Time};
@@ -47,6 +48,8 @@ pub(crate) struct Passing<'a> {
     pub near: Option<IpAddr>,
     /// Whether media may be sent to an address.
     pub allowed: &'a dyn Fn(SocketAddr) -> bool,
+    /// Whose key seals the lanes of a call that begins with this.
+    pub keys: LaneKeys,
 }
 
 /// All legs of one half.
@@ -220,6 +223,7 @@ impl Calls {
             link: passing.link,
             call_id: passing.msg.call_id().unwrap_or_default().into(),
             from_phone: passing.from_phone,
+            lane_keys: passing.keys,
             joints: Vec::new(),
             since: passing.now,
             active: passing.now,

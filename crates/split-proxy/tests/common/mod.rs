@@ -211,6 +211,7 @@ pub struct Lab {
     pub agents: Vec<NodeId>,
     pub phones: Vec<NodeId>,
     pub phone_hosts: Vec<causeway_sim::HostId>,
+    change_agent: fn(&mut AgentConfig),
 }
 
 pub fn contact_config() -> ContactConfig {
@@ -227,6 +228,15 @@ pub fn contact_config() -> ContactConfig {
 
 impl Lab {
     pub fn new(seed: u64, customers: usize, change: impl Fn(&mut ContactConfig)) -> Self {
+        Self::with(seed, customers, change, |_| {})
+    }
+
+    pub fn with(
+        seed: u64,
+        customers: usize,
+        change: impl Fn(&mut ContactConfig),
+        change_agent: fn(&mut AgentConfig),
+    ) -> Self {
         let mut world = World::new(seed);
         let server_host = world.host(&[SERVER]);
         let contact_host = world.host(&[CONTACT]);
@@ -235,8 +245,15 @@ impl Lab {
         let mut config = contact_config();
         change(&mut config);
         let contact = world.add(contact_host, "contact", ContactPoint::new(config, []));
-        let mut lab =
-            Self { world, server, contact, agents: Vec::new(), phones: Vec::new(), phone_hosts: Vec::new() };
+        let mut lab = Self {
+            world,
+            server,
+            contact,
+            agents: Vec::new(),
+            phones: Vec::new(),
+            phone_hosts: Vec::new(),
+            change_agent,
+        };
         for n in 0..customers {
             lab.add_customer(n);
         }
@@ -246,13 +263,14 @@ impl Lab {
         lab
     }
 
-    fn add_customer(&mut self, n: usize) {
+    pub fn add_customer(&mut self, n: usize) {
         let nat = self.world.nat(Nat::new(&format!("203.0.113.{}", n + 1)));
         let agent_ip = format!("192.168.{n}.1");
         let phone_ip = format!("192.168.{n}.10");
         let host = self.world.host_behind(nat, &[&agent_ip]);
         let mut config = AgentConfig::new("contact.example.com", 443, at(&format!("{agent_ip}:5060")));
         config.media.ahead = 2;
+        (self.change_agent)(&mut config);
         let agent = self.world.add(host, &format!("agent{n}"), Agent::new(config));
         let host = self.world.host_behind(nat, &[&phone_ip]);
         let agent_at = at(&format!("{agent_ip}:5060"));
