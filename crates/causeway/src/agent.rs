@@ -9,7 +9,7 @@ use crate::roles;
 use crate::service::Service;
 use crate::settings::{required, resolve};
 use causeway_runtime::Worker;
-use causeway_runtime::tls::Pin;
+use causeway_runtime::tls::{Pin, Trust};
 use causeway_split_proxy::AgentConfig;
 
 /// The port of a contact point whose address names none: what firewalls let out.
@@ -20,18 +20,26 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     let (check, ready_fd) = (sourced.check_config, sourced.ready_fd);
     let options = resolve(sourced)?;
     let account = options.account.as_deref().map(Account::read).transpose()?.unwrap_or_default();
-    let contact = required(options.contact.or(account.contact), "contact")?;
+    let contact = required(options.contact.or(account.contact.clone()), "contact")?;
     let (host, port) = host_and_port(&contact)?;
     let listen = roles::concrete(required(options.listen, "listen")?, "listen")?;
-    let pin = options.pin.or(account.pin).map(|pin| pin.parse::<Pin>()).transpose();
+    let pin = options.pin.or(account.pin.clone()).map(|pin| pin.parse::<Pin>()).transpose();
     let pin = pin.map_err(|error| Failure::usage(format!("--pin: {error}")))?;
+    let trust = match (pin, options.ca) {
+        (Some(_), Some(_)) => return Err(Failure::usage("--pin replaces authorities: give it or --ca")),
+        (Some(pin), None) => Trust::Pin(pin),
+        (None, Some(file)) => Trust::Roots(file),
+        (None, None) => Trust::System,
+    };
+    let keys = account.policy().map_err(Failure::usage)?;
     if check {
         return Ok(());
     }
     let data = dirs::data(options.data, "agent")?;
     let mut config = AgentConfig::new(host, port, listen);
     config.instance = Some(roles::instance(&data)?);
-    let workers = vec![Worker::new("agent").node(roles::agent("agent", config, pin)?)];
+    config.keys = keys;
+    let workers = vec![Worker::new("agent").node(roles::agent("agent", config, &trust)?)];
     let service = Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: None };
     service
         .run(|| tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {contact}"))

@@ -108,6 +108,7 @@ impl Layered for Up {
             tunnel: self.tunnel.or(below.tunnel),
             media: self.media.or(below.media),
             media_allow: list(self.media_allow, below.media_allow),
+            min_assurance: self.min_assurance.or(below.min_assurance),
         }
     }
 }
@@ -121,6 +122,8 @@ impl Layered for Contact {
             media: self.media.or(below.media),
             media_allow: list(self.media_allow, below.media_allow),
             path: self.path || below.path,
+            min_assurance: self.min_assurance.or(below.min_assurance),
+            subscribers: self.subscribers.or(below.subscribers),
             cert: self.cert.or(below.cert),
             key: self.key.or(below.key),
             data: self.data.or(below.data),
@@ -134,6 +137,7 @@ impl Layered for Agent {
             contact: self.contact.or(below.contact),
             listen: self.listen.or(below.listen),
             pin: self.pin.or(below.pin),
+            ca: self.ca.or(below.ca),
             account: self.account.or(below.account),
             data: self.data.or(below.data),
         }

@@ -7,8 +7,9 @@ mod operator;
 
 pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, TlsClients, Up};
 
+use causeway_tunnel::key::Assurance;
 use clap::{Args, Parser, Subcommand, ValueHint};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -108,6 +109,13 @@ pub struct Contact {
     #[arg(long)]
     #[serde(default)]
     pub path: bool,
+    /// What the keys of users must be worth; calls of those who have less are refused
+    #[arg(long, value_name = "none|header|digest", value_parser = least)]
+    #[serde(default, deserialize_with = "least_from_file")]
+    pub min_assurance: Option<Assurance>,
+    /// Folder of the subscriber database, as in the --data of `exchange`: for keys of the assurance digest
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub subscribers: Option<PathBuf>,
     /// Certificate chain, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub cert: Option<PathBuf>,
@@ -132,12 +140,29 @@ pub struct Agent {
     /// Pin of the contact point's key, as it prints it; without one its certificate must be publicly valid
     #[arg(long, value_name = "sha256:…")]
     pub pin: Option<String>,
-    /// Account file
+    /// Certificate authorities to trust instead of the system's, PEM; not with --pin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub ca: Option<PathBuf>,
+    /// Account file: contact and pin, the users with uri and password or ha1, min_assurance
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub account: Option<PathBuf>,
     /// Folder for the control socket
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
+}
+
+/// An assurance that can be demanded of an agent.
+pub fn least(text: &str) -> Result<Assurance, String> {
+    match text.parse() {
+        Ok(Assurance::Aka) => Err("this version has no keys from a SIM yet".to_owned()),
+        Ok(least) => Ok(least),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The same in a file.
+pub fn least_from_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Assurance>, D::Error> {
+    least(&String::deserialize(from)?).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// `causeway subscriber …`
