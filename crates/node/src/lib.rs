@@ -71,7 +71,7 @@ pub mod testing;
 pub use held::Held;
 pub use metrics::{Metric, Metrics};
 pub use numbers::{NumberHasher, NumberMap};
-pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Transport};
+pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Through, Transport};
 pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};
 pub use rand_core::RngCore;
 pub use serde_json::Value as Status;

@@ -38,6 +38,8 @@ pub(crate) struct Heard {
     pub dead: Option<String>,
     /// The peer would rather not see us again soon.
     pub unwanted: bool,
+    /// The peer is going for good.
+    pub leaving: bool,
 }
 
 impl Half {
@@ -133,6 +135,7 @@ impl Half {
                     Event::LaneClosed { lane, .. } => closed.push(lane),
                     Event::Dead(why) => {
                         heard.unwanted = is_unwanted(&why);
+                        heard.leaving = is_leaving(&why);
                         heard.dead = Some(why.to_string());
                     }
                 }
@@ -234,6 +237,10 @@ impl Half {
 fn is_unwanted(why: &Why) -> bool {
     use GoodbyeReason::{Overloaded, Refused, Replaced};
     matches!(why, Why::Goodbye { reason: Overloaded | Refused | Replaced, .. })
+}
+
+fn is_leaving(why: &Why) -> bool {
+    matches!(why, Why::Goodbye { reason: GoodbyeReason::ShuttingDown, .. })
 }
 
 fn is_media(flow: Flow) -> bool {

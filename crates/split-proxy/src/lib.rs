@@ -41,7 +41,7 @@ mod media;
 mod rate;
 mod status;
 
-pub use agent::{Agent, AgentConfig};
+pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy};
 pub use calls::CallLimits;
 pub use contact::{Cidr, CidrError, ContactConfig, ContactPoint, Limits, Mode, SPACE as CONTACT_SPACE};
 pub use media::MediaConfig;

@@ -247,12 +247,18 @@ impl Lab {
     }
 
     fn add_customer(&mut self, n: usize) {
+        self.add_customer_with(n, |_| {});
+    }
+
+    /// A customer's network with an agent of other settings and one phone.
+    pub fn add_customer_with(&mut self, n: usize, change: impl FnOnce(&mut AgentConfig)) {
         let nat = self.world.nat(Nat::new(&format!("203.0.113.{}", n + 1)));
         let agent_ip = format!("192.168.{n}.1");
         let phone_ip = format!("192.168.{n}.10");
         let host = self.world.host_behind(nat, &[&agent_ip]);
         let mut config = AgentConfig::new("contact.example.com", 443, at(&format!("{agent_ip}:5060")));
         config.media.ahead = 2;
+        change(&mut config);
         let agent = self.world.add(host, &format!("agent{n}"), Agent::new(config));
         let host = self.world.host_behind(nat, &[&phone_ip]);
         let agent_at = at(&format!("{agent_ip}:5060"));
