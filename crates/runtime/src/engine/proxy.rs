@@ -60,10 +60,11 @@ impl Asked {
         let status: Option<u16> = words.next().and_then(|status| status.parse().ok());
         match status {
             Some(200..=299) if version.starts_with("HTTP/1.") => Said::Through(self.head.split_off(end + 4)),
-            Some(407) => Said::Refused(
-                "the HTTP proxy wants a user and a password, or other ones (407 Proxy Authentication Required)".to_owned(),
-            ),
-            Some(status) if version.starts_with("HTTP/") => {
+            // Some proxies answer 401 to wrong credentials.
+            Some(status @ (401 | 407)) if version.starts_with("HTTP/1.") => {
+                Said::Refused(format!("the HTTP proxy wants a user and a password, or other ones ({status})"))
+            }
+            Some(status) if version.starts_with("HTTP/1.") => {
                 let reason: String = words.next().unwrap_or_default().chars().take(100).collect();
                 Said::Refused(format!("the HTTP proxy refuses: {status} {reason}"))
             }

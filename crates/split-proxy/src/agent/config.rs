@@ -97,8 +97,13 @@ impl AgentConfig {
     /// An agent that listens on `listen`, has 100 media ports on the same address from 40,000 up, and leads
     /// to a contact point.
     pub fn new(contact_host: impl Into<String>, contact_port: u16, listen: SocketAddr) -> Self {
+        Self::leading_to(vec![ContactAddress { host: contact_host.into(), port: Some(contact_port) }], listen)
+    }
+
+    /// The same, with several contact points or one that DNS knows.
+    pub fn leading_to(contacts: Vec<ContactAddress>, listen: SocketAddr) -> Self {
         Self {
-            contacts: vec![ContactAddress { host: contact_host.into(), port: Some(contact_port) }],
+            contacts,
             proxy: None,
             on_demand: None,
             listen,

@@ -172,7 +172,7 @@ impl Agent {
                 || !half.core.is_settled()
                 || phones.iter().any(|(_, phone)| phone.is_registered(ctx.now))
         };
-        match (self.demand.is_over(ctx.now, linger, &needed), &self.uplink.state) {
+        match (self.demand.is_over(ctx.now, linger, needed), &self.uplink.state) {
             (Some(false), State::Idle) if needed() => self.uplink.begin(ctx, &self.config, out),
             (Some(true), State::Open { link, .. }) => {
                 let link = *link;

@@ -79,7 +79,7 @@ impl Uplink {
         match (step, why) {
             (Step::Over, why) => {
                 let why = why.unwrap_or_else(|| "no contact point is known".to_owned());
-                return self.fail(ctx, config, why, out);
+                self.fail(ctx, config, why, out);
             }
             (Step::Ask(question), why) => {
                 note(why, out);
