@@ -65,6 +65,7 @@ mod outbox;
 mod question;
 mod time;
 mod timers;
+mod user_key;
 
 pub mod testing;
 
@@ -77,6 +78,7 @@ pub use rand_core::RngCore;
 pub use serde_json::Value as Status;
 pub use time::Time;
 pub use timers::Timers;
+pub use user_key::{DerivedKey, UserKey};
 
 use std::net::SocketAddr;
 

@@ -131,7 +131,7 @@ impl Half {
                     }
                     Event::Sip(bytes) => framer.push(bytes),
                     Event::Up(_) => heard.up = true,
-                    Event::LaneOpened { .. } => {}
+                    Event::LaneOpened { .. } | Event::Key(_) => {}
                     Event::LaneClosed { lane, .. } => closed.push(lane),
                     Event::Dead(why) => {
                         heard.unwanted = is_unwanted(&why);
