@@ -1,7 +1,7 @@
 //! Session descriptions as a half of the split proxy sees them: where media goes, and the same body with
 //! other addresses and ports, every other byte kept (RFC 8866, RFC 3264).
 
-use causeway_sdp::{Edit, Index, Media, Sdp, find_sdp};
+use causeway_sdp::{Attribute, Edit, Index, Media, Sdp, find_sdp};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// More `m=` lines than this are not carried.
@@ -121,6 +121,19 @@ fn read_media(media: Media<'_>) -> Line {
     }
 }
 
+/// Whether an attribute asks for several media over one transport (RFC 9143 §5, §6). Removed, every medium keeps a
+/// transport of its own, as the answer to an offer without it (§7.3), and with that its own lane, priority,
+/// deadline and DSCP; `a=mid` stays for other groups (RFC 5888).
+fn is_bundle(media: Option<usize>, attribute: Attribute<'_>) -> bool {
+    match media {
+        None => {
+            let value = attribute.value.unwrap_or_default().trim_ascii_start();
+            attribute.name == b"group" && value.split(|byte| *byte == b' ').next() == Some(b"BUNDLE")
+        }
+        Some(_) => attribute.name == b"bundle-only",
+    }
+}
+
 /// Appends the body with `address` in its `c=` lines and `ports` in its `m=` lines. ICE attributes go, since
 /// they cannot work through relayed addresses, and so does `a=rtcp` where [`Ports::rtcp`] does not say
 /// otherwise.
@@ -133,6 +146,7 @@ pub(crate) fn rewrite(body: &[u8], address: IpAddr, ports: &[Option<Ports>], out
     let mut edit = Edit::new();
     edit.set_addresses(sdp, address);
     edit.remove_ice(sdp);
+    edit.remove_attributes(sdp, is_bundle);
     for media in 0..sdp.media_count() {
         let given = ports.get(media).copied().flatten();
         edit.set_port(sdp, media, given.map_or(0, |given| given.port));

@@ -161,7 +161,7 @@ impl Agent {
                 self.edit.set_body(msg, &body);
             }
         } else if status >= 200 {
-            self.half.calls.ended(id, &mut self.half.links, out);
+            self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
         }
         let (core, mut wire) = self.half.split(out);
         core.relay(ctx.now, id, message, &mut self.edit, &mut wire);

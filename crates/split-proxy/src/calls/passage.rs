@@ -4,7 +4,6 @@ use super::leg::Joint;
 use super::{Calls, MAX_PARTIES, Passing, Refusal};
 use crate::description::{self, Carriage, Connection, Line, PLACEHOLDER, Ports};
 use crate::links::Links;
-use crate::media::Joined;
 use causeway_node::{Level, Outbox, Time};
 use causeway_sip::HeaderId;
 use causeway_tunnel::{Kind, Lane, Role};
@@ -78,6 +77,7 @@ impl Calls {
         out: &mut Outbox,
     ) -> Result<Vec<Option<Ports>>, Refusal> {
         let party = self.party(leg, tag);
+        let near = if self.role == Role::Agent { passing.near } else { None };
         let mut ports: Vec<Option<Ports>> = Vec::with_capacity(lines.len());
         for (index, line) in lines.iter().enumerate() {
             // Lines that share a port (BUNDLE, RFC 8843 §7.3.3) go on sharing it.
@@ -89,6 +89,8 @@ impl Calls {
                 continue;
             }
             if line.port == 0 || line.carriage == Carriage::None {
+                // Nothing is to be sent there any more (RFC 3264 §6, §8.2).
+                self.negotiate(Place { leg, index }, party, None, None, near);
                 ports.push(None);
                 continue;
             }
@@ -119,7 +121,6 @@ impl Calls {
                 ports.push(None);
                 continue;
             };
-            let near = if self.role == Role::Agent { passing.near } else { None };
             self.negotiate(place, party, target, rtcp, near);
             ports.push(Some(lanes));
         }
@@ -245,32 +246,28 @@ impl Calls {
         if entry.joints.len() <= index {
             entry.joints.resize_with(index + 1, || None);
         }
-        let is_rtp = carriage.has_rtcp();
-        match &mut entry.joints[index] {
+        let pair = match &mut entry.joints[index] {
             Some(joint) => {
-                let pair = joint.pair;
+                self.changes.replaced(index, joint);
                 (joint.carriage, joint.rtp, joint.rtcp) = (carriage, rtp, rtcp);
-                self.media.rejoin(2 * pair, rtp, links);
-                if let Some(rtcp) = rtcp {
-                    if self.media.joined(2 * pair + 1).is_some() {
-                        self.media.rejoin(2 * pair + 1, rtcp, links);
-                    } else {
-                        self.media.join(2 * pair + 1, Joined::new(link_id, rtcp, false, now), links);
+                for slot in [2 * joint.pair, 2 * joint.pair + 1] {
+                    if let Some(joined) = self.media.joined(slot) {
+                        self.changes.aimed(slot, &joined.aim);
                     }
                 }
+                joint.pair
             }
             empty => {
                 let Some(pair) = self.media.pool.take(out) else { return false };
                 *empty = Some(Joint { pair, carriage, rtp, rtcp });
-                self.media.join(2 * pair, Joined::new(link_id, rtp, is_rtp, now), links);
-                if let Some(rtcp) = rtcp {
-                    self.media.join(2 * pair + 1, Joined::new(link_id, rtcp, false, now), links);
-                }
+                self.changes.added(index);
                 if let Some(link) = links.get_mut(link_id) {
                     link.pairs += 1;
                 }
+                pair
             }
-        }
+        };
+        self.join_pair(link_id, pair, carriage, rtp, rtcp, now, links);
         true
     }
 
@@ -285,7 +282,8 @@ impl Calls {
         let Some(pair) = self.joint(place).map(|joint| joint.pair) else { return };
         for (slot, target) in [(2 * pair, rtp), (2 * pair + 1, rtcp)] {
             if let Some(joined) = self.media.joined_mut(slot) {
-                joined.negotiate(party, target, near);
+                self.changes.aimed(slot, &joined.aim);
+                joined.aim.negotiate(party, target, near);
             }
         }
     }

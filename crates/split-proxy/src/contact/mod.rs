@@ -207,7 +207,7 @@ impl ContactPoint {
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
-                    self.half.calls.ended(id, &mut self.half.links, out);
+                    self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
                 }
                 Event::Exhausted { id } => {
                     let (core, mut wire) = self.half.split(out);

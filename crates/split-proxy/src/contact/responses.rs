@@ -30,7 +30,7 @@ impl ContactPoint {
                 self.edit.set_body(msg, &body);
             }
         } else if msg.status().is_some_and(|status| status >= 200) {
-            self.half.calls.ended(id, &mut self.half.links, out);
+            self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
         }
         let (half, edit, now) = (&mut self.half, &mut self.edit, ctx.now);
         let mut relay = |out: &mut Outbox| {
