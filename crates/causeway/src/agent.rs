@@ -25,11 +25,13 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     let listen = roles::concrete(required(options.listen, "listen")?, "listen")?;
     let pin = options.pin.or(account.pin).map(|pin| pin.parse::<Pin>()).transpose();
     let pin = pin.map_err(|error| Failure::usage(format!("--pin: {error}")))?;
+    let mut config = AgentConfig::new(host, port, listen);
+    config.marks = roles::marks(options.dscp.as_deref())?;
+    roles::keep_alive(&mut config.tunnel, options.keep_alive);
     if check {
         return Ok(());
     }
     let data = dirs::data(options.data, "agent")?;
-    let mut config = AgentConfig::new(host, port, listen);
     config.instance = Some(roles::instance(&data)?);
     let workers = vec![Worker::new("agent").node(roles::agent("agent", config, pin)?)];
     let service = Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: None };

@@ -58,6 +58,7 @@
 //! # Panics
 //! A node that panics has a bug: nothing that arrives from outside may cause one.
 
+mod dscp;
 mod held;
 mod metrics;
 mod numbers;
@@ -68,6 +69,7 @@ mod timers;
 
 pub mod testing;
 
+pub use dscp::{Dscp, DscpError};
 pub use held::Held;
 pub use metrics::{Metric, Metrics};
 pub use numbers::{NumberHasher, NumberMap};

@@ -363,3 +363,40 @@ a=rtcp-mux\r\nm=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n";
         assert_eq!(heard(&mut lab, 1), [(port, rtp(port, b"x"))]);
     }
 }
+
+#[test]
+fn each_kind_of_media_is_marked_on_both_sides() {
+    let code = |lab: &Lab, id, port| lab.world.dscp(id, port).map(|dscp| dscp.code());
+    let mut lab = two_registered(11);
+    assert_eq!((code(&lab, lab.contact, 5060), code(&lab, lab.agents[0], 5060)), (Some(24), Some(24)));
+    assert_eq!(lab.world.flow_dscp(lab.agents[0], Flow(1 << 21)).code(), 34, "the tunnel");
+    assert_eq!(lab.world.flow_dscp(lab.contact, Flow(Flow::ACCEPTED)).code(), 34, "and its other end");
+    let offer = "m=audio 4000 RTP/AVP 0\r\nm=video 6000 RTP/AVP 96\r\nm=image 4001 udptl t38\r\n";
+    lab.request(0, Method::Invite, "sip:bob@example.com", "alice", |r| {
+        r.header("From", "<sip:alice@example.com>;tag=fromalice")
+            .header("To", "<sip:bob@example.com>")
+            .header("Call-ID", "marked")
+            .body("application/sdp", with_lines(0, offer))
+    });
+    lab.world.run_for(S);
+    reply(&mut lab, Method::Invite, 200, Some(with_lines(1, offer)));
+    let mut seen = 0;
+    for id in [lab.contact, lab.agents[0], lab.agents[1]] {
+        let calls = lab.status(id)["calls"].clone();
+        for media in calls.as_array().unwrap().iter().flat_map(|call| call["media"].as_array().unwrap()) {
+            let port = media["port"].as_u64().unwrap() as u16;
+            let expected = [46, 34, 0][media["line"].as_u64().unwrap() as usize];
+            assert_eq!(code(&lab, id, port), Some(expected), "{media:#}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 4 * 5, "two legs at the contact point, one at each agent");
+    reoffer(
+        &mut lab,
+        "m=image 6000 udptl t38\r\nm=video 0 RTP/AVP 96\r\nm=image 0 udptl t38\r\n",
+        200,
+        Some(T38),
+    );
+    let port = lab.status(lab.agents[0])["calls"][0]["media"][0]["port"].as_u64().unwrap() as u16;
+    assert_eq!(code(&lab, lab.agents[0], port), Some(0), "the fax in the place of the voice");
+}

@@ -105,7 +105,7 @@ impl Agent {
             let route = record_route(&self.name, hop.transport);
             self.edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[route.as_bytes()]);
         }
-        let passing = passing(ctx.now, link, message, false, None);
+        let passing = passing(ctx.now, link, message, false, Some(hop.peer));
         self.forward(ctx, id, &passing, hop, out);
     }
 
@@ -155,7 +155,8 @@ impl Agent {
         }
         let link = if from_phone { self.uplink.link() } else { self.half.links.of(&asker) };
         if let Some(link) = link {
-            let near = self.phone_of(ctx.now, id, out).filter(|_| !from_phone).map(|hop| hop.peer);
+            let phone = if from_phone { Some(asker) } else { self.phone_of(ctx.now, id, out) };
+            let near = phone.map(|hop| hop.peer);
             let passing = passing(ctx.now, link, message, from_phone, near);
             if let Some(body) = self.half.calls.response(id, &passing, &mut self.half.links, out) {
                 self.edit.set_body(msg, &body);
@@ -199,7 +200,8 @@ impl Agent {
         let Some(hop) = hop else { return };
         self.edit.clear();
         self.edit.remove_top(msg, HeaderId::Route, own_routes(msg, self.config.listen));
-        let passing = passing(ctx.now, link, message, from_phone, from_phone.then_some(from.peer));
+        let passing =
+            passing(ctx.now, link, message, from_phone, Some(if from_phone { from.peer } else { hop.peer }));
         match self.half.calls.request(None, &passing, &mut self.half.links, out) {
             Ok(Some(body)) => self.edit.set_body(msg, &body),
             Ok(None) => {}
@@ -226,5 +228,6 @@ fn passing<'a>(
     near: Option<SocketAddr>,
 ) -> Passing<'a> {
     // Phones may send their media wherever they like on their own LAN.
-    Passing { now, link, msg: message.msg(), from_phone, near: near.map(|a| a.ip()), allowed: &|_| true }
+    let near = near.map(|address| address.ip());
+    Passing { now, link, msg: message.msg(), from_phone, near, nonce: [0; 12], allowed: &|_| true }
 }

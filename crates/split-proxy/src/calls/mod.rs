@@ -6,10 +6,12 @@
 //! opens share the leg, its ports and its lanes.
 
 mod leg;
+mod local;
 mod passage;
 mod undo;
 
 use crate::links::Links;
+use crate::marks::Marks;
 use crate::media::{Media, MediaConfig};
 use causeway_node::{Outbox, Time};
 use causeway_sip::transaction::ServerId;
@@ -47,8 +49,10 @@ pub(crate) struct Passing<'a> {
     pub msg: Msg<'a>,
     /// Whether the request (also of a response: its request) comes from the phone's side.
     pub from_phone: bool,
-    /// Where a message from the network side came from.
+    /// Where the one on the network side is: whom a message comes from, or goes to.
     pub near: Option<IpAddr>,
+    /// Random bytes, fresh for every message.
+    pub nonce: [u8; 12],
     /// Whether media may be sent to an address.
     pub allowed: &'a dyn Fn(SocketAddr) -> bool,
 }
@@ -57,6 +61,9 @@ pub(crate) struct Passing<'a> {
 pub(crate) struct Calls {
     role: Role,
     limits: CallLimits,
+    pub marks: Marks,
+    /// Whether media between phones of one agent stay on their LAN: the contact point's to say.
+    pub local_media: bool,
     pub media: Media,
     ip: IpAddr,
     legs: Slab<Leg>,
@@ -69,10 +76,12 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(role: Role, media: MediaConfig, limits: CallLimits) -> Self {
+    pub(crate) fn new(role: Role, media: MediaConfig, limits: CallLimits, marks: Marks) -> Self {
         Self {
             role,
             limits,
+            marks,
+            local_media: false,
             ip: media.ip,
             media: Media::new(media),
             legs: Slab::new(),
@@ -245,6 +254,7 @@ impl Calls {
             since: passing.now,
             active: passing.now,
             keys: Vec::new(),
+            token: None,
             parties: Vec::new(),
             pending: 0,
             confirmed: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::leg::Joint;
 use super::{Calls, MAX_PARTIES, Passing, Refusal};
-use crate::description::{self, Carriage, Connection, Line, PLACEHOLDER, Ports};
+use crate::description::{self, Carriage, Connection, Line, PLACEHOLDER, Ports, Writing};
 use crate::links::Links;
 use causeway_node::{Level, Outbox, Time};
 use causeway_sip::HeaderId;
@@ -16,12 +16,34 @@ struct Place {
     index: usize,
 }
 
+/// What somebody on the network side says.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    /// Who it is.
+    tag: &'a [u8],
+    lines: &'a [Line],
+    token: Option<&'a [u8]>,
+}
+
 /// The lanes of a line.
 #[derive(Clone, Copy)]
 struct Lanes {
     carriage: Carriage,
     rtp: Lane,
     rtcp: Option<Lane>,
+}
+
+/// The address that all lines in use have of their own: then it is that of the session as well.
+fn common_address(ports: &[Option<Ports>]) -> Option<IpAddr> {
+    let mut addresses = ports.iter().flatten().map(|ports| ports.address);
+    let first = addresses.next()??;
+    addresses.all(|address| address == Some(first)).then_some(first)
+}
+
+/// A phone's own ports, for its neighbour.
+fn direct((rtp, rtcp): (SocketAddr, Option<SocketAddr>)) -> Ports {
+    let rtcp = rtcp.map(|rtcp| rtcp.port()).filter(|port| Some(*port) != rtp.port().checked_add(1));
+    Ports { port: rtp.port(), rtcp, address: Some(rtp.ip()), far_lane: None }
 }
 
 impl Calls {
@@ -54,14 +76,18 @@ impl Calls {
             Role::Agent => None,
         };
         let ports = if into_tunnel {
-            self.map_into_tunnel(leg, net_tag.unwrap_or_default(), &lines, passing, links, out)?
+            let token = description::token(sdp);
+            let (tag, token) = (net_tag.unwrap_or_default(), token.as_deref());
+            self.map_into_tunnel(leg, Told { tag, lines: &lines, token }, passing, links, out)?
         } else {
             self.map_out_of_tunnel(leg, &lines, passing, links, out)?
         };
-        let address = if into_tunnel { PLACEHOLDER } else { self.ip };
+        let address = if into_tunnel { PLACEHOLDER } else { common_address(&ports).unwrap_or(self.ip) };
+        let token = if into_tunnel { None } else { self.leg_token(leg, passing) };
         let mut body = Vec::with_capacity(msg.body().len() + 64);
         body.extend_from_slice(msg.body().get(..range.start).unwrap_or_default());
-        description::rewrite(sdp, address, &ports, &mut body);
+        let writing = Writing { address, ports: &ports, token: token.as_deref() };
+        description::rewrite(sdp, writing, &mut body);
         body.extend_from_slice(msg.body().get(range.end..).unwrap_or_default());
         Ok(Some(body))
     }
@@ -70,12 +96,12 @@ impl Calls {
     fn map_into_tunnel(
         &mut self,
         leg: usize,
-        tag: &[u8],
-        lines: &[Line],
+        told: Told<'_>,
         passing: &Passing<'_>,
         links: &mut Links,
         out: &mut Outbox,
     ) -> Result<Vec<Option<Ports>>, Refusal> {
+        let Told { tag, lines, token } = told;
         let party = self.party(leg, tag);
         let near = if self.role == Role::Agent { passing.near } else { None };
         let mut ports: Vec<Option<Ports>> = Vec::with_capacity(lines.len());
@@ -122,7 +148,8 @@ impl Calls {
                 continue;
             };
             self.negotiate(place, party, target, rtcp, near);
-            ports.push(Some(lanes));
+            let far_lane = self.lane_behind(leg, target, token);
+            ports.push(Some(Ports { far_lane, ..lanes }));
         }
         Ok(ports)
     }
@@ -150,7 +177,10 @@ impl Calls {
             let rtcp = line.rtcp_port.filter(|_| line.carriage.has_rtcp()).map(Lane);
             let lanes = Lanes { carriage: line.carriage, rtp: Lane(line.port), rtcp };
             match self.accept_lanes(Place { leg, index }, lanes, passing, links, out) {
-                Ok(port) => ports.push(Some(Ports { port, rtcp: None })),
+                Ok(port) => {
+                    let phone = self.phone_behind(leg, line, passing.near, links);
+                    ports.push(Some(phone.map_or(Ports::new(port, None), direct)));
+                }
                 Err(refusal) if passing.msg.is_request() => return Err(refusal),
                 Err(_) => {
                     self.refused += 1;
@@ -186,7 +216,7 @@ impl Calls {
             && joint.carriage == carriage
             && links.get(passing.link)?.tunnel.is_open(joint.rtp)
         {
-            return Some(Ports { port: joint.rtp.0, rtcp: joint.rtcp.map(|lane| lane.0) });
+            return Some(Ports::new(joint.rtp.0, joint.rtcp.map(|lane| lane.0)));
         }
         let link = links.get_mut(passing.link)?;
         if joint.is_none() && link.pairs >= self.limits.pairs {
@@ -194,7 +224,7 @@ impl Calls {
         }
         let token = passing.msg.call_id().unwrap_or_default();
         let token = token.get(..causeway_tunnel::MAX_TOKEN).unwrap_or(token);
-        let rtp = link.tunnel.open_lane(kind(carriage), token).ok()?;
+        let rtp = link.tunnel.open_lane(carriage.lane_kind(), token).ok()?;
         let rtcp = if carriage.has_rtcp() { link.tunnel.open_lane(Kind::Rtcp, token).ok() } else { None };
         let lanes = Lanes { carriage, rtp, rtcp };
         if (carriage.has_rtcp() && rtcp.is_none()) || !self.assign(place, lanes, passing.now, links, out) {
@@ -202,7 +232,7 @@ impl Calls {
             [Some(rtp), rtcp].into_iter().flatten().for_each(|lane| link.tunnel.close_lane(lane));
             return None;
         }
-        Some(Ports { port: rtp.0, rtcp: rtcp.map(|lane| lane.0) })
+        Some(Ports::new(rtp.0, rtcp.map(|lane| lane.0)))
     }
 
     /// Joins the lanes that the peer names to ports of ours; the RTP port.
@@ -267,7 +297,7 @@ impl Calls {
                 pair
             }
         };
-        self.join_pair(link_id, pair, carriage, rtp, rtcp, now, links);
+        self.join_pair(place.leg, pair, carriage, rtp, rtcp, now, links, out);
         true
     }
 
@@ -290,13 +320,5 @@ impl Calls {
 
     fn joint(&self, place: Place) -> Option<&Joint> {
         self.legs.get(place.leg)?.joints.get(place.index)?.as_ref()
-    }
-}
-
-fn kind(carriage: Carriage) -> Kind {
-    match carriage {
-        Carriage::Audio => Kind::Audio,
-        Carriage::Video => Kind::Video,
-        Carriage::OtherRtp | Carriage::Datagrams | Carriage::None => Kind::Other,
     }
 }

@@ -80,7 +80,7 @@ impl Calls {
                     let Some(joint) = place else { continue };
                     let (pair, newer) = (joint.pair, [Some(joint.rtp), joint.rtcp]);
                     (joint.carriage, joint.rtp, joint.rtcp) = (carriage, rtp, rtcp);
-                    self.join_pair(link, pair, carriage, rtp, rtcp, now, links);
+                    self.join_pair(leg, pair, carriage, rtp, rtcp, now, links, out);
                     let newer = newer.map(|lane| lane.filter(|lane| *lane != rtp && Some(*lane) != rtcp));
                     close_lanes(link, newer, links, out);
                 }
@@ -103,21 +103,25 @@ impl Calls {
     #[allow(clippy::too_many_arguments, reason = "one for each part of a line")]
     pub(super) fn join_pair(
         &mut self,
-        link: usize,
+        leg: usize,
         pair: usize,
         carriage: Carriage,
         rtp: Lane,
         rtcp: Option<Lane>,
         now: Time,
         links: &mut Links,
+        out: &mut Outbox,
     ) {
+        let Some(link) = self.legs.get(leg).map(|leg| leg.link) else { return };
+        let dscp = self.marks.of(carriage.lane_kind());
         for (slot, lane, is_rtp) in [(2 * pair, Some(rtp), carriage.has_rtcp()), (2 * pair + 1, rtcp, false)]
         {
+            self.media.mark(slot, dscp, out);
             match lane {
                 Some(lane) if self.media.joined(slot).is_some() => {
                     self.media.rejoin(slot, lane, is_rtp, links)
                 }
-                Some(lane) => self.media.join(slot, Joined::new(link, lane, is_rtp, now), links),
+                Some(lane) => self.media.join(slot, Joined::new(link, leg, lane, is_rtp, now), links),
                 None => self.media.leave(slot, links),
             }
         }

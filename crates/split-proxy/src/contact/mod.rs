@@ -58,7 +58,9 @@ impl ContactPoint {
     /// out before; others are passed over.
     pub fn new(config: ContactConfig, records: impl IntoIterator<Item = Record>) -> Self {
         let calls = config.limits.calls;
-        let half = Half::new(config.sip, config.timing, config.tunnel.clone(), config.media, calls);
+        let mut half =
+            Half::new(config.sip, config.timing, config.tunnel.clone(), config.media, calls, config.marks);
+        half.calls.local_media = config.local_media;
         let mut contact = Self {
             name: config.sip.to_string(),
             half,

@@ -25,7 +25,15 @@ impl ContactPoint {
         if let Some(link) = link {
             let config = &self.config;
             let allowed = |to| config.media_allowed(to);
-            let passing = Passing { now: ctx.now, link, msg, from_phone, near: None, allowed: &allowed };
+            let passing = Passing {
+                now: ctx.now,
+                link,
+                msg,
+                from_phone,
+                near: None,
+                nonce: ctx.random(),
+                allowed: &allowed,
+            };
             if let Some(body) = self.half.calls.response(id, &passing, &mut self.half.links, out) {
                 self.edit.set_body(msg, &body);
             }

@@ -6,7 +6,7 @@ mod receipt;
 mod slot;
 
 use crate::links::Links;
-use causeway_node::{Flow, Outbox, Time};
+use causeway_node::{Dscp, Flow, Outbox, Time};
 use causeway_tunnel::Lane;
 pub(crate) use pool::Pool;
 pub(crate) use slot::{Aim, Joined};
@@ -138,6 +138,16 @@ impl Media {
     pub(crate) fn leave(&mut self, index: usize, links: &mut Links) {
         if let Some(joined) = self.pool.slots.get_mut(index).and_then(|slot| slot.joined.take()) {
             links.set_lane(joined.link, joined.lane, None);
+        }
+    }
+
+    /// Marks what leaves on a port.
+    pub(crate) fn mark(&mut self, index: usize, dscp: Dscp, out: &mut Outbox) {
+        if let Some(slot) = self.pool.slots.get_mut(index)
+            && slot.dscp != dscp
+        {
+            slot.dscp = dscp;
+            out.mark(flow_of(index), dscp);
         }
     }
 

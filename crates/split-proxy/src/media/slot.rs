@@ -1,7 +1,7 @@
 //! One bound media port and the lane that it is joined to.
 
 use super::receipt::Receipt;
-use causeway_node::Time;
+use causeway_node::{Dscp, Time};
 use causeway_tunnel::Lane;
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,6 +22,8 @@ pub(crate) enum Bound {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub port: u16,
+    /// How its socket marks what it sends.
+    pub dscp: Dscp,
     pub bound: Bound,
     pub joined: Option<Joined>,
 }
@@ -30,6 +32,7 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Joined {
     pub link: usize,
+    pub leg: usize,
     pub lane: Lane,
     /// Whether its packets have RTP headers worth reading.
     pub rtp: bool,
@@ -70,9 +73,10 @@ struct Remote {
 }
 
 impl Joined {
-    pub(crate) fn new(link: usize, lane: Lane, rtp: bool, now: Time) -> Self {
+    pub(crate) fn new(link: usize, leg: usize, lane: Lane, rtp: bool, now: Time) -> Self {
         Self {
             link,
+            leg,
             lane,
             rtp,
             aim: Aim::default(),
@@ -111,6 +115,11 @@ impl Aim {
             let address = (!remote.held).then_some(remote.address);
             self.aim(address);
         }
+    }
+
+    /// What was negotiated last, if signalling comes from the same address: then it is no guess where that is.
+    pub(crate) fn at_its_source(&self) -> Option<SocketAddr> {
+        self.negotiated.filter(|address| self.near == Some(address.ip()))
     }
 
     fn aim(&mut self, address: Option<SocketAddr>) {
@@ -160,7 +169,7 @@ mod tests {
     }
 
     fn joined() -> Aim {
-        Joined::new(0, Lane(17), true, Time::ZERO).aim
+        Joined::new(0, 0, Lane(17), true, Time::ZERO).aim
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Server {
     pub record_route: bool,
     pub store_path: bool,
     pub refuse_register: bool,
+    /// What it makes of every description, as a server that leads media itself would.
+    pub mangle: Option<fn(&str) -> String>,
     paths: HashMap<String, Vec<u8>>,
     pending: HashMap<Vec<u8>, ()>,
     serial: u32,
@@ -74,6 +76,12 @@ impl Server {
         answer.finish()
     }
 
+    fn mangle(&self, edit: &mut causeway_sip::Edit, msg: causeway_sip::Msg<'_>) {
+        if let Some(mangle) = self.mangle.filter(|_| !msg.body().is_empty()) {
+            edit.set_body(msg, mangle(&String::from_utf8_lossy(msg.body())).as_bytes());
+        }
+    }
+
     fn request(&mut self, message: &Message, from: SocketAddr, out: &mut Outbox) {
         let msg = message.msg();
         if msg.method() == Method::Register {
@@ -94,6 +102,7 @@ impl Server {
         if let Some(path) = self.paths.get(&uri).filter(|path| !path.is_empty()) {
             edit.append(msg, b"Route", &[path]);
         }
+        self.mangle(&mut edit, msg);
         if self.record_route && msg.method() == Method::Invite {
             let route = format!("<sip:{SERVER};lr>");
             edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[route.as_bytes()]);
@@ -125,6 +134,7 @@ impl Node for Server {
                 }
                 let mut edit = causeway_sip::Edit::new();
                 edit.remove_top(msg, HeaderId::Via, 1);
+                self.mangle(&mut edit, msg);
                 let mut bytes = Vec::new();
                 edit.apply(msg, &mut bytes);
                 let next = Message::parse(bytes.clone()).unwrap();
@@ -211,6 +221,7 @@ pub struct Lab {
     pub agents: Vec<NodeId>,
     pub phones: Vec<NodeId>,
     pub phone_hosts: Vec<causeway_sim::HostId>,
+    pub nats: Vec<causeway_sim::NatId>,
 }
 
 pub fn contact_config() -> ContactConfig {
@@ -235,8 +246,15 @@ impl Lab {
         let mut config = contact_config();
         change(&mut config);
         let contact = world.add(contact_host, "contact", ContactPoint::new(config, []));
-        let mut lab =
-            Self { world, server, contact, agents: Vec::new(), phones: Vec::new(), phone_hosts: Vec::new() };
+        let mut lab = Self {
+            world,
+            server,
+            contact,
+            agents: Vec::new(),
+            phones: Vec::new(),
+            phone_hosts: Vec::new(),
+            nats: Vec::new(),
+        };
         for n in 0..customers {
             lab.add_customer(n);
         }
@@ -246,8 +264,21 @@ impl Lab {
         lab
     }
 
+    /// One more phone on the LAN of agent `n`; its number.
+    pub fn add_phone(&mut self, n: usize, ip: &str) -> usize {
+        let nat = self.nats[n];
+        let host = self.world.host_behind(nat, &[ip]);
+        let agent = self.phone(n).agent;
+        let name = format!("phone {ip}");
+        let phone = Phone { ip: ip.to_owned(), agent, heard: vec![], media: vec![], cseq: 0, serial: 0 };
+        self.phones.push(self.world.add(host, &name, phone));
+        self.phone_hosts.push(host);
+        self.phones.len() - 1
+    }
+
     fn add_customer(&mut self, n: usize) {
         let nat = self.world.nat(Nat::new(&format!("203.0.113.{}", n + 1)));
+        self.nats.push(nat);
         let agent_ip = format!("192.168.{n}.1");
         let phone_ip = format!("192.168.{n}.10");
         let host = self.world.host_behind(nat, &[&agent_ip]);
