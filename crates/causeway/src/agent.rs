@@ -23,12 +23,14 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     let proxy = options.proxy.map(|proxy| http_proxy(&proxy.0)).transpose()?;
     let listen = roles::concrete(required(options.listen, "listen")?, "listen")?;
     let trust = trust(options.pin, options.ca, account.pin)?;
+    let mut config = AgentConfig::leading_to(contacts, listen);
+    config.marks = roles::marks(options.dscp.as_deref())?;
+    roles::keep_alive(&mut config.tunnel, options.keep_alive);
     if check {
         return Ok(());
     }
     let data = dirs::data(options.data, "agent")?;
-    let leads_to = contacts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", then ");
-    let mut config = AgentConfig::leading_to(contacts, listen);
+    let leads_to = config.contacts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", then ");
     config.proxy = proxy;
     config.on_demand = options.on_demand.map(Duration::from_secs);
     config.instance = Some(roles::instance(&data)?);

@@ -108,6 +108,9 @@ impl Layered for Up {
             tunnel: self.tunnel.or(below.tunnel),
             media: self.media.or(below.media),
             media_allow: list(self.media_allow, below.media_allow),
+            dscp: self.dscp.or(below.dscp),
+            keep_alive: self.keep_alive.or(below.keep_alive),
+            lan_media: self.lan_media.or(below.lan_media),
         }
     }
 }
@@ -121,6 +124,9 @@ impl Layered for Contact {
             media: self.media.or(below.media),
             media_allow: list(self.media_allow, below.media_allow),
             path: self.path || below.path,
+            dscp: self.dscp.or(below.dscp),
+            keep_alive: self.keep_alive.or(below.keep_alive),
+            lan_media: self.lan_media.or(below.lan_media),
             cert: self.cert.or(below.cert),
             key: self.key.or(below.key),
             data: self.data.or(below.data),
@@ -138,6 +144,8 @@ impl Layered for Agent {
             pin: self.pin.or(below.pin),
             ca: self.ca.or(below.ca),
             account: self.account.or(below.account),
+            dscp: self.dscp.or(below.dscp),
+            keep_alive: self.keep_alive.or(below.keep_alive),
             data: self.data.or(below.data),
         }
     }

@@ -58,6 +58,7 @@
 //! # Panics
 //! A node that panics has a bug: nothing that arrives from outside may cause one.
 
+mod dscp;
 mod held;
 mod metrics;
 mod numbers;
@@ -69,6 +70,7 @@ mod user_key;
 
 pub mod testing;
 
+pub use dscp::{Dscp, DscpError};
 pub use held::Held;
 pub use metrics::{Metric, Metrics};
 pub use numbers::{NumberHasher, NumberMap};

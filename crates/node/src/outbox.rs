@@ -1,6 +1,6 @@
 //! What a node wants to happen.
 
-use crate::{Flow, Question};
+use crate::{Dscp, Flow, Question};
 use std::net::SocketAddr;
 
 /// How a driver may collect what arrives on a datagram port.
@@ -143,6 +143,14 @@ pub enum Output<'a> {
         /// Which connection.
         flow: Flow,
     },
+    /// Mark what leaves on a flow from now on, best effort: a datagram port, a connection, or a listener, whose
+    /// accepted connections inherit it.
+    Mark {
+        /// Which.
+        flow: Flow,
+        /// As what.
+        dscp: Dscp,
+    },
     /// Write a record.
     Persist {
         /// Its number.
@@ -194,6 +202,7 @@ enum Item {
     Datagram { flow: Flow, to: SocketAddr, start: usize, end: usize },
     Stream { flow: Flow, start: usize, end: usize },
     Wake { flow: Flow },
+    Mark { flow: Flow, dscp: Dscp },
     Persist { seq: u64, record: Box<Record> },
     Ask { id: u64, question: Box<Question> },
     Line { journal: &'static str, line: String },
@@ -238,6 +247,11 @@ impl Outbox {
         if !matches!(self.items.last(), Some((_, Item::Wake { flow: last })) if *last == flow) {
             self.push(Item::Wake { flow });
         }
+    }
+
+    /// Marks what leaves on a flow from now on; see [`Output::Mark`].
+    pub fn mark(&mut self, flow: Flow, dscp: Dscp) {
+        self.push(Item::Mark { flow, dscp });
     }
 
     /// Writes a record; its number goes into [`Outbox::gated`].
@@ -301,6 +315,7 @@ impl Outbox {
                 Item::Stream { flow, start, end }
             }
             Output::Wake { flow } => Item::Wake { flow },
+            Output::Mark { flow, dscp } => Item::Mark { flow, dscp },
             Output::Persist { seq, record } => {
                 self.last_seq = self.last_seq.max(seq);
                 Item::Persist { seq, record: Box::new(record.clone()) }
@@ -356,6 +371,7 @@ impl Item {
             }
             Self::Stream { flow, start, end } => Output::Stream { flow: *flow, bytes: &arena[*start..*end] },
             Self::Wake { flow } => Output::Wake { flow: *flow },
+            Self::Mark { flow, dscp } => Output::Mark { flow: *flow, dscp: *dscp },
             Self::Persist { seq, record } => Output::Persist { seq: *seq, record },
             Self::Ask { id, question } => Output::Ask { id: *id, question },
             Self::Line { journal, line } => Output::Line { journal, line },

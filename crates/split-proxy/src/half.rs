@@ -2,6 +2,7 @@
 
 use crate::calls::{CallLimits, Calls};
 use crate::links::{Link, Links, Wire};
+use crate::marks::Marks;
 use crate::media::{FIRST_FLOW, MediaConfig};
 use causeway_node::{Ctx, Flow, Input, Level, Outbox, Time};
 use causeway_sip::hub::Hub;
@@ -49,12 +50,13 @@ impl Half {
         tunnel: Config,
         media: MediaConfig,
         limits: CallLimits,
+        marks: Marks,
     ) -> Self {
         Self {
             core: Core::new(timing),
-            hub: Hub::new(0, local).judging_as(validate::Role::Relay),
+            hub: Hub::new(0, local).judging_as(validate::Role::Relay).marked(marks.sip),
             links: Links::default(),
-            calls: Calls::new(tunnel.role, media, limits),
+            calls: Calls::new(tunnel.role, media, limits, marks),
             arrived: Vec::new(),
             tunnel: Arc::new(tunnel),
             sweep: Time::ZERO,
@@ -111,6 +113,7 @@ impl Half {
         out: &mut Outbox,
     ) -> usize {
         let tunnel = Tunnel::new(self.tunnel.clone(), ctx.now);
+        out.mark(flow, self.calls.marks.tunnel);
         out.wake(flow);
         self.links.insert(Link::new(flow, peer, tunnel, ctx.unix_ms))
     }

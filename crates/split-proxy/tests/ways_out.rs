@@ -111,7 +111,7 @@ fn a_contact_point_that_goes_hands_its_agents_to_another_at_once() {
 #[test]
 fn on_demand_there_is_a_tunnel_only_while_something_needs_it() {
     let mut lab = Lab::new(6, 0, |_| {});
-    lab.add_customer_with(0, |config| config.on_demand = Some(5 * S));
+    lab.add_customer_with(common::V4, 0, |config| config.on_demand = Some(5 * S));
     lab.world.run_for(60 * S);
     let tunnels = |lab: &Lab| lab.world.node::<ContactPoint>(lab.contact).tunnels();
     assert_eq!(tunnels(&lab), 0, "nobody has asked for anything");

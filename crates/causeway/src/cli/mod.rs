@@ -5,7 +5,7 @@
 
 mod operator;
 
-pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, Secret, TlsClients, Up};
+pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, LanMedia, Secret, TlsClients, Up};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;
@@ -114,6 +114,15 @@ pub struct Contact {
     /// Private key, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,
+    /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
+    #[arg(long, value_name = "KIND=N,…")]
+    pub dscp: Option<String>,
+    /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
+    #[arg(long, value_name = "SECONDS")]
+    pub keep_alive: Option<u16>,
+    /// Whether calls between phones behind one agent keep their media on the LAN
+    #[arg(long, value_enum)]
+    pub lan_media: Option<LanMedia>,
     /// Folder for the database, the certificate and the control socket
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
@@ -153,6 +162,12 @@ pub struct Agent {
     /// Account file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub account: Option<PathBuf>,
+    /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
+    #[arg(long, value_name = "KIND=N,…")]
+    pub dscp: Option<String>,
+    /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
+    #[arg(long, value_name = "SECONDS")]
+    pub keep_alive: Option<u16>,
     /// Folder for the control socket
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! What an agent is told.
 
-use crate::{CallLimits, MediaConfig};
+use crate::{CallLimits, Marks, MediaConfig};
 use causeway_sip::transaction::Timing;
 use causeway_tunnel::{Config, Instance, Role};
 use std::fmt;
@@ -77,6 +77,8 @@ pub struct AgentConfig {
     pub instance: Option<Instance>,
     /// Limits and intervals of the tunnel.
     pub tunnel: Config,
+    /// How what it sends is marked for routers.
+    pub marks: Marks,
     /// SIP timers.
     pub timing: Timing,
     /// Calls and ports at once.
@@ -110,6 +112,7 @@ impl AgentConfig {
             media: MediaConfig { ip: listen.ip(), low: 40_000, high: 40_999, ahead: 8 },
             instance: None,
             tunnel: Config::new(Role::Agent),
+            marks: Marks::default(),
             timing: Timing::default(),
             limits: CallLimits::default(),
             queue: 64,

@@ -40,8 +40,14 @@ pub struct Agent {
 impl Agent {
     /// An agent that has not started yet.
     pub fn new(config: AgentConfig) -> Self {
-        let half =
-            Half::new(config.listen, config.timing, config.tunnel.clone(), config.media, config.limits);
+        let half = Half::new(
+            config.listen,
+            config.timing,
+            config.tunnel.clone(),
+            config.media,
+            config.limits,
+            config.marks,
+        );
         Self {
             name: config.listen.to_string(),
             half,
@@ -66,7 +72,7 @@ impl Agent {
             let instance = self.config.instance.unwrap_or_else(|| Instance(ctx.random()));
             self.config.tunnel.instance = Some(instance);
             let c = &self.config;
-            self.half = Half::new(c.listen, c.timing, c.tunnel.clone(), c.media, c.limits);
+            self.half = Half::new(c.listen, c.timing, c.tunnel.clone(), c.media, c.limits, c.marks);
         }
         self.half.start(ctx.now, out);
         self.sweep = ctx.now + crate::half::SWEEP;
@@ -124,7 +130,7 @@ impl Agent {
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
-                    self.half.calls.ended(id, &mut self.half.links, out);
+                    self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
                 }
                 Event::Exhausted { id } => {
                     let (core, mut wire) = self.half.split(out);

@@ -108,7 +108,7 @@ impl Agent {
             let route = record_route(&self.name, hop.transport);
             self.edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[route.as_bytes()]);
         }
-        let passing = passing(ctx.now, link, message, false, None);
+        let passing = passing(ctx.now, link, message, false, Some(hop.peer));
         self.forward(ctx, id, &passing, hop, out);
     }
 
@@ -158,13 +158,14 @@ impl Agent {
         }
         let link = if from_phone { self.uplink.link() } else { self.half.links.of(&asker) };
         if let Some(link) = link {
-            let near = self.phone_of(ctx.now, id, out).filter(|_| !from_phone).map(|hop| hop.peer);
+            let phone = if from_phone { Some(asker) } else { self.phone_of(ctx.now, id, out) };
+            let near = phone.map(|hop| hop.peer);
             let passing = passing(ctx.now, link, message, from_phone, near);
             if let Some(body) = self.half.calls.response(id, &passing, &mut self.half.links, out) {
                 self.edit.set_body(msg, &body);
             }
         } else if status >= 200 {
-            self.half.calls.ended(id, &mut self.half.links, out);
+            self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
         }
         let (core, mut wire) = self.half.split(out);
         core.relay(ctx.now, id, message, &mut self.edit, &mut wire);
@@ -203,7 +204,8 @@ impl Agent {
         let Some(hop) = hop else { return };
         self.edit.clear();
         self.edit.remove_top(msg, HeaderId::Route, own_routes(msg, self.config.listen));
-        let passing = passing(ctx.now, link, message, from_phone, from_phone.then_some(from.peer));
+        let passing =
+            passing(ctx.now, link, message, from_phone, Some(if from_phone { from.peer } else { hop.peer }));
         match self.half.calls.request(None, &passing, &mut self.half.links, out) {
             Ok(Some(body)) => self.edit.set_body(msg, &body),
             Ok(None) => {}
@@ -230,5 +232,6 @@ fn passing<'a>(
     near: Option<SocketAddr>,
 ) -> Passing<'a> {
     // Phones may send their media wherever they like on their own LAN.
-    Passing { now, link, msg: message.msg(), from_phone, near: near.map(|a| a.ip()), allowed: &|_| true }
+    let near = near.map(|address| address.ip());
+    Passing { now, link, msg: message.msg(), from_phone, near, nonce: [0; 12], allowed: &|_| true }
 }

@@ -199,7 +199,7 @@ impl ContactPoint {
     fn pass_request(
         &mut self,
         id: Option<ServerId>,
-        ctx: &Ctx<'_>,
+        ctx: &mut Ctx<'_>,
         link: usize,
         msg: Msg<'_>,
         from_phone: bool,
@@ -207,7 +207,8 @@ impl ContactPoint {
     ) -> Result<Option<Vec<u8>>, (u16, String)> {
         let config = &self.config;
         let allowed = |to| config.media_allowed(to);
-        let passing = Passing { now: ctx.now, link, msg, from_phone, near: None, allowed: &allowed };
+        let nonce = ctx.random();
+        let passing = Passing { now: ctx.now, link, msg, from_phone, near: None, nonce, allowed: &allowed };
         let body = self.half.calls.request(id, &passing, &mut self.half.links, out);
         body.map_err(|refusal| (refusal.status(), refusal.to_string()))
     }
