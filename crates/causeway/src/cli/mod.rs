@@ -41,6 +41,8 @@ pub enum Command {
     Subscriber(Subscriber),
     /// Show what a running agent, contact point, exchange or operator is doing
     Status(Status),
+    /// Find out why an agent does not reach its operator: step by step, with what to do
+    Doctor(Doctor),
     /// Look into SIP
     Sip(Sip),
     /// Print completions for a shell
@@ -278,6 +280,38 @@ pub struct Status {
     /// Of the table, only rows whose name contains this
     #[arg(long, value_name = "TEXT", requires = "table")]
     pub filter: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `causeway doctor`
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// The contact point
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub contact: Option<String>,
+    /// Account file: registers with it, too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub account: Option<PathBuf>,
+    /// Pin of the contact point's key
+    #[arg(long, value_name = "sha256:…")]
+    pub pin: Option<String>,
+    /// Roots that certify the contact point, PEM, in place of the system's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pin")]
+    pub ca: Option<PathBuf>,
+    /// An HTTP proxy that leads out, as in `agent`
+    #[arg(
+        long,
+        value_name = "http://[USER:PASSWORD@]HOST[:PORT]",
+        env = "CAUSEWAY_PROXY",
+        hide_env_values = true
+    )]
+    pub proxy: Option<Secret>,
+    /// Call this address for three seconds and listen; without a value the account's own, where its other phones
+    /// ring as well
+    #[arg(long, value_name = "sip:USER@DOMAIN", num_args = 0..=1, default_missing_value = "", requires = "account")]
+    pub call: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
