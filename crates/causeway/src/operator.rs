@@ -1,6 +1,6 @@
 //! `causeway up`, `causeway exchange` and `causeway contact`: the operator's side.
 
-use crate::cli::{Contact, Exchange, Sourced, Up};
+use crate::cli::{Contact, Exchange, LanMedia, Sourced, Up};
 use crate::dirs;
 use crate::exchange::Plan;
 use crate::exit::{Failure, Outcome};
@@ -29,6 +29,9 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     config.media = roles::media(config.media, options.media.as_deref())?;
     config.media_allow = networks(&options.media_allow)?;
     config.min_assurance = options.min_assurance.unwrap_or_default();
+    config.marks = roles::marks(options.dscp.as_deref())?;
+    config.local_media = options.lan_media != Some(LanMedia::Anchored);
+    roles::keep_alive(&mut config.tunnel, options.keep_alive);
     if check {
         return Ok(());
     }
@@ -77,6 +80,9 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     config.upstream_transport = transport;
     config.media = roles::media(config.media, options.media.as_deref())?;
     config.media_allow = networks(&options.media_allow)?;
+    config.marks = roles::marks(options.dscp.as_deref())?;
+    config.local_media = options.lan_media != Some(LanMedia::Anchored);
+    roles::keep_alive(&mut config.tunnel, options.keep_alive);
     config.mode = if options.path { Mode::Path } else { Mode::Plain };
     config.min_assurance = options.min_assurance.unwrap_or_default();
     if config.min_assurance >= Assurance::Digest && options.subscribers.is_none() {

@@ -5,11 +5,14 @@ use crate::glue::{Disk, keys, random};
 use causeway_node::Record;
 use causeway_runtime::tls::{Client, Server, Trust};
 use causeway_runtime::{Setup, Worker};
-use causeway_split_proxy::{Agent, AgentConfig, CONTACT_SPACE, ContactConfig, ContactPoint, MediaConfig};
+use causeway_split_proxy::{
+    Agent, AgentConfig, CONTACT_SPACE, ContactConfig, ContactPoint, Marks, MediaConfig,
+};
 use causeway_store::Store;
-use causeway_tunnel::Instance;
+use causeway_tunnel::{Config, Instance};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 /// A contact point with its stored tokens. With the folder of a subscriber database it can agree on keys of the
 /// assurance digest; what it gets from there is derived keys, never a secret.
@@ -98,6 +101,28 @@ pub fn media(default: MediaConfig, given: Option<&str>) -> Result<MediaConfig, F
     let Some(text) = given else { return Ok(default) };
     let (ip, low, high) = media_range(text)?;
     Ok(MediaConfig { ip, low, high, ..default })
+}
+
+/// The marks of `--dscp`.
+///
+/// # Errors
+/// If the text is no list of code points.
+pub fn marks(given: Option<&str>) -> Result<Marks, Failure> {
+    let parsed = given.map(str::parse).transpose();
+    Ok(parsed.map_err(|error| Failure::usage(format!("--dscp {error}")))?.unwrap_or_default())
+}
+
+/// The interval of `--keep-alive`. With 0 the tunnel never speaks for its own sake: so that a test can show what is
+/// lost without.
+pub fn keep_alive(tunnel: &mut Config, seconds: Option<u16>) {
+    match seconds {
+        None => {}
+        Some(0) => {
+            let never = Duration::from_secs(u16::MAX.into());
+            (tunnel.keep_alive, tunnel.probe, tunnel.measure) = (never, never, never);
+        }
+        Some(seconds) => tunnel.keep_alive = Duration::from_secs(seconds.into()),
+    }
 }
 
 /// Addresses that are written into messages must be real ones.

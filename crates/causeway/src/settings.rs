@@ -109,6 +109,9 @@ impl Layered for Up {
             media: self.media.or(below.media),
             media_allow: list(self.media_allow, below.media_allow),
             min_assurance: self.min_assurance.or(below.min_assurance),
+            dscp: self.dscp.or(below.dscp),
+            keep_alive: self.keep_alive.or(below.keep_alive),
+            lan_media: self.lan_media.or(below.lan_media),
         }
     }
 }
@@ -124,6 +127,9 @@ impl Layered for Contact {
             path: self.path || below.path,
             min_assurance: self.min_assurance.or(below.min_assurance),
             subscribers: self.subscribers.or(below.subscribers),
+            dscp: self.dscp.or(below.dscp),
+            keep_alive: self.keep_alive.or(below.keep_alive),
+            lan_media: self.lan_media.or(below.lan_media),
             cert: self.cert.or(below.cert),
             key: self.key.or(below.key),
             data: self.data.or(below.data),
@@ -134,11 +140,15 @@ impl Layered for Contact {
 impl Layered for Agent {
     fn over(self, below: Self) -> Self {
         Self {
-            contact: self.contact.or(below.contact),
+            contact: list(self.contact, below.contact),
+            proxy: self.proxy.or(below.proxy),
+            on_demand: self.on_demand.or(below.on_demand),
             listen: self.listen.or(below.listen),
             pin: self.pin.or(below.pin),
             ca: self.ca.or(below.ca),
             account: self.account.or(below.account),
+            dscp: self.dscp.or(below.dscp),
+            keep_alive: self.keep_alive.or(below.keep_alive),
             data: self.data.or(below.data),
         }
     }
@@ -155,9 +165,9 @@ mod tests {
     #[test]
     fn the_command_line_wins_and_unknown_names_are_refused() {
         let below: Agent = from_file("contact = \"a.example.com\"\npin = \"sha256:00\"").unwrap();
-        let here = Agent { contact: Some("b.example.com".into()), ..Agent::default() };
+        let here = Agent { contact: vec!["b.example.com".into()], ..Agent::default() };
         let options = here.over(below);
-        assert_eq!(options.contact.as_deref(), Some("b.example.com"));
+        assert_eq!(options.contact, ["b.example.com"]);
         assert_eq!(options.pin.as_deref(), Some("sha256:00"));
         assert!(from_file::<Agent>("contcat = \"a\"").unwrap_err().contains("contcat"));
     }

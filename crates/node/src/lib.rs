@@ -58,6 +58,7 @@
 //! # Panics
 //! A node that panics has a bug: nothing that arrives from outside may cause one.
 
+mod dscp;
 mod held;
 mod metrics;
 mod numbers;
@@ -69,10 +70,11 @@ mod user_key;
 
 pub mod testing;
 
+pub use dscp::{Dscp, DscpError};
 pub use held::Held;
 pub use metrics::{Metric, Metrics};
 pub use numbers::{NumberHasher, NumberMap};
-pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Transport};
+pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Through, Transport};
 pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};
 pub use rand_core::RngCore;
 pub use serde_json::Value as Status;

@@ -1,6 +1,6 @@
 //! What a node wants to happen.
 
-use crate::{Flow, Question};
+use crate::{Dscp, Flow, Question};
 use std::net::SocketAddr;
 
 /// How a driver may collect what arrives on a datagram port.
@@ -24,14 +24,39 @@ pub enum Transport {
 /// A connection to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
-    /// Where to.
+    /// Where to; with `through`, where the HTTP proxy is.
     pub to: SocketAddr,
+    /// An HTTP proxy that is asked to connect to somebody else (RFC 9110 §9.3.6); what runs on the connection
+    /// begins behind it.
+    pub through: Option<Box<Through>>,
     /// What runs on it.
     pub transport: Transport,
     /// The name that the peer's certificate must carry, where it is not pinned.
     pub server_name: String,
     /// Whether it carries media, so that its socket is tuned for a short queue and may be read by the tick.
     pub class: Class,
+}
+
+/// What an HTTP proxy is asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Through {
+    /// The host to connect to, a name or an address, and its port: the proxy resolves the name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// User and password for the Basic scheme (RFC 7617), if the proxy wants any. The user holds no colon.
+    pub credentials: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for Through {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let user = self.credentials.as_ref().map(|(user, _)| user);
+        f.debug_struct("Through")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &user)
+            .finish()
+    }
 }
 
 /// How loud a notice is.
@@ -118,6 +143,14 @@ pub enum Output<'a> {
         /// Which connection.
         flow: Flow,
     },
+    /// Mark what leaves on a flow from now on, best effort: a datagram port, a connection, or a listener, whose
+    /// accepted connections inherit it.
+    Mark {
+        /// Which.
+        flow: Flow,
+        /// As what.
+        dscp: Dscp,
+    },
     /// Write a record.
     Persist {
         /// Its number.
@@ -169,6 +202,7 @@ enum Item {
     Datagram { flow: Flow, to: SocketAddr, start: usize, end: usize },
     Stream { flow: Flow, start: usize, end: usize },
     Wake { flow: Flow },
+    Mark { flow: Flow, dscp: Dscp },
     Persist { seq: u64, record: Box<Record> },
     Ask { id: u64, question: Box<Question> },
     Line { journal: &'static str, line: String },
@@ -213,6 +247,11 @@ impl Outbox {
         if !matches!(self.items.last(), Some((_, Item::Wake { flow: last })) if *last == flow) {
             self.push(Item::Wake { flow });
         }
+    }
+
+    /// Marks what leaves on a flow from now on; see [`Output::Mark`].
+    pub fn mark(&mut self, flow: Flow, dscp: Dscp) {
+        self.push(Item::Mark { flow, dscp });
     }
 
     /// Writes a record; its number goes into [`Outbox::gated`].
@@ -276,6 +315,7 @@ impl Outbox {
                 Item::Stream { flow, start, end }
             }
             Output::Wake { flow } => Item::Wake { flow },
+            Output::Mark { flow, dscp } => Item::Mark { flow, dscp },
             Output::Persist { seq, record } => {
                 self.last_seq = self.last_seq.max(seq);
                 Item::Persist { seq, record: Box::new(record.clone()) }
@@ -331,6 +371,7 @@ impl Item {
             }
             Self::Stream { flow, start, end } => Output::Stream { flow: *flow, bytes: &arena[*start..*end] },
             Self::Wake { flow } => Output::Wake { flow: *flow },
+            Self::Mark { flow, dscp } => Output::Mark { flow: *flow, dscp: *dscp },
             Self::Persist { seq, record } => Output::Persist { seq: *seq, record },
             Self::Ask { id, question } => Output::Ask { id: *id, question },
             Self::Line { journal, line } => Output::Line { journal, line },

@@ -76,11 +76,19 @@ impl Edit {
     /// Gives every `c=` line, of the session and of all media, this address; adds one to each media section
     /// that has none to inherit. Addresses that mean "on hold" (0.0.0.0, `::`) stay.
     pub fn set_addresses(&mut self, sdp: Sdp<'_>, ip: IpAddr) {
+        self.set_addresses_by(sdp, ip, |_| None);
+    }
+
+    /// The same, but that `other` may name another address for a media section.
+    pub fn set_addresses_by(&mut self, sdp: Sdp<'_>, ip: IpAddr, other: impl Fn(usize) -> Option<IpAddr>) {
         let inherited = sdp.session().value(b'c').is_some();
         for section in 0..=sdp.media_count() {
-            let has_own = self.replace_connections(sdp, section, ip);
-            if section > 0 && !has_own && !inherited {
-                self.insert_connection(sdp, section, ip);
+            let own = section.checked_sub(1).and_then(&other);
+            let written = self.replace_connections(sdp, section, own.unwrap_or(ip));
+            let held =
+                || section.checked_sub(1).and_then(|n| sdp.media_at(n)).is_some_and(|media| media.held());
+            if section > 0 && !written && (!inherited || (own.is_some_and(|own| own != ip) && !held())) {
+                self.insert_connection(sdp, section, own.unwrap_or(ip));
             }
         }
     }

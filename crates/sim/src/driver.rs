@@ -3,8 +3,8 @@
 use crate::event::{Event, Own};
 use crate::{NodeId, World};
 use causeway_node::{
-    Answer, Class, Connect, Ctx, DnsRecord, Flow, Gate, Held, Input, Node, Outbox, Output, Question, Record,
-    RecordKind, Time, Transport,
+    Answer, Class, Connect, Ctx, DnsRecord, Dscp, Flow, Gate, Held, Input, Node, Outbox, Output, Question,
+    Record, RecordKind, Time, Transport,
 };
 use rand::rngs::StdRng;
 use std::any::Any;
@@ -44,6 +44,7 @@ pub(crate) struct Slot {
     pub epoch: u64,
     pub flows: BTreeMap<Flow, (u64, Socket)>,
     pub next_accepted: u32,
+    pub marks: BTreeMap<Flow, Dscp>,
     pub journal: Journal,
     pub touched: BTreeSet<Flow>,
     pub stalled: bool,
@@ -71,6 +72,7 @@ impl Slot {
             epoch: 0,
             flows: BTreeMap::new(),
             next_accepted: Flow::ACCEPTED,
+            marks: BTreeMap::new(),
             journal,
             touched: BTreeSet::new(),
             stalled: false,
@@ -190,6 +192,10 @@ impl World {
     }
 
     fn act(&mut self, id: NodeId, output: Output<'_>) {
+        if let Output::Bind { flow, .. } | Output::Listen { flow, .. } | Output::Connect { flow, .. } = output
+        {
+            self.slots[id.0].marks.remove(&flow);
+        }
         match output {
             Output::Bind { flow, local, class: Class::Signalling | Class::Media } => {
                 self.bind(id, flow, local)
@@ -200,6 +206,7 @@ impl World {
             Output::Datagram { flow, to, bytes } => self.send_datagram(id, flow, to, bytes),
             Output::Stream { flow, bytes } => self.queue_bytes(id, flow, bytes),
             Output::Wake { flow } => self.ask_wake(id, flow),
+            Output::Mark { flow, dscp } => drop(self.slots[id.0].marks.insert(flow, dscp)),
             Output::Persist { seq, record } => self.slots[id.0].journal.pending.push((seq, record.clone())),
             Output::Ask { id: question, question: what } => self.ask(id, question, what),
             Output::Line { journal, line } => self.lines.push((id, journal, line.to_owned())),

@@ -1,13 +1,13 @@
 //! The world as a test sees it.
 
-use crate::driver::{Hosted, Slot};
+use crate::driver::{Hosted, Slot, Socket};
 use crate::event::{Entry, Event, Own};
 use crate::link::Links;
 use crate::nat::{Nat, NatBox};
 use crate::stream::Conn;
 use causeway_node::{
-    Credential, Credentials, Ctx, DerivedKey, DnsRecord, Flow, Lookup, Node, Outbox, RecordKind, Status,
-    Time, UserKey,
+    Credential, Credentials, Ctx, DerivedKey, DnsRecord, Dscp, Flow, Lookup, Node, Outbox, RecordKind,
+    Status, Time, UserKey,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -225,6 +225,23 @@ impl World {
     /// Resets a connection: both ends are told.
     pub fn reset(&mut self, id: NodeId, flow: Flow) {
         self.reset_flow(id, flow);
+    }
+
+    /// How the datagrams that a node sends from a local port are marked; `None` if it has no such port. What goes
+    /// through the world bears no mark of its own.
+    pub fn dscp(&self, id: NodeId, port: u16) -> Option<Dscp> {
+        let slot = &self.slots[id.0];
+        let of_port = |(flow, (_, socket)): (&Flow, &(u64, Socket))| match socket {
+            Socket::Udp(local) if local.port() == port => Some(*flow),
+            _ => None,
+        };
+        let flow = slot.flows.iter().find_map(of_port)?;
+        Some(slot.marks.get(&flow).copied().unwrap_or_default())
+    }
+
+    /// How a flow of a node is marked: a connection or a listener, which hands it on to what it accepts.
+    pub fn flow_dscp(&self, id: NodeId, flow: Flow) -> Dscp {
+        self.slots[id.0].marks.get(&flow).copied().unwrap_or_default()
     }
 
     /// How many connections of this node are open.

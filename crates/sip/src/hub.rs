@@ -34,7 +34,7 @@ pub use traffic::{Refused, Traffic};
 use crate::transaction::{Hop, Transport};
 use crate::{Message, validate};
 use capture::Capture;
-use causeway_node::{Class, Ctx, Flow, Input, Metrics, Outbox, Time, Transport as Wire};
+use causeway_node::{Class, Ctx, Dscp, Flow, Input, Metrics, Outbox, Time, Transport as Wire};
 use connections::{Connection, Table};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -100,6 +100,12 @@ impl Hub {
         self
     }
 
+    /// Marks what it sends, over all transports.
+    pub fn marked(mut self, dscp: Dscp) -> Self {
+        self.table.dscp = dscp;
+        self
+    }
+
     /// Copies every message received and sent to a capture server (HEP version 3). Over TCP and TLS the element
     /// must pass [`causeway_node::Node::fill`] on to [`Hub::fill`], and in any case deadline and timeout. A
     /// server that is slow or gone holds nothing up: what it does not take is dropped and counted.
@@ -131,6 +137,14 @@ impl Hub {
         out.listen(self.listener(), self.local, Wire::Tcp, Class::Signalling);
         if let Some(local) = self.tls {
             out.listen(self.tls_listener(), local, Wire::Tls, Class::Signalling);
+        }
+        if self.table.dscp != Dscp::DEFAULT {
+            // Connections that a listener accepts inherit its mark.
+            let tls = self.tls.map(|_| self.tls_listener());
+            [Some(self.udp()), Some(self.listener()), tls]
+                .into_iter()
+                .flatten()
+                .for_each(|flow| out.mark(flow, self.table.dscp));
         }
         if let Some(capture) = &self.capture {
             capture.start(out);

@@ -1,7 +1,8 @@
 //! Session descriptions as a half of the split proxy sees them: where media goes, and the same body with
 //! other addresses and ports, every other byte kept (RFC 8866, RFC 3264).
 
-use causeway_sdp::{Edit, Index, Media, Sdp, find_sdp};
+use causeway_sdp::{Attribute, Edit, Index, Media, Sdp, find_sdp};
+use causeway_tunnel::{Kind, Lane};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// More `m=` lines than this are not carried.
@@ -9,6 +10,11 @@ pub(crate) const MAX_LINES: usize = 16;
 
 /// The address that stands for "this tunnel" in a description inside it (RFC 7600 §4.8: the dummy address).
 pub(crate) const PLACEHOLDER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
+
+/// Of the session, at the operator's: which leg of the contact point a description has passed through.
+const LEG_TOKEN: &[u8] = b"x-causeway-leg";
+/// Of a line, inside the tunnel: what it leads to is behind this lane of the same tunnel.
+const FAR_LANE: &[u8] = b"x-causeway-lane";
 
 /// How an `m=` line is carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +50,15 @@ impl Carriage {
         }
     }
 
+    /// The kind of lane for its packets, RTCP excepted.
+    pub(crate) fn lane_kind(self) -> Kind {
+        match self {
+            Self::Audio => Kind::Audio,
+            Self::Video => Kind::Video,
+            Self::OtherRtp | Self::Datagrams | Self::None => Kind::Other,
+        }
+    }
+
     pub(crate) fn has_rtcp(self) -> bool {
         matches!(self, Self::Audio | Self::Video | Self::OtherRtp)
     }
@@ -73,6 +88,8 @@ pub(crate) struct Line {
     pub rtcp_address: Option<IpAddr>,
     /// `a=rtcp-mux-only` (RFC 8858).
     pub mux_only: bool,
+    /// The lane of the same tunnel that leads to the other phone ([`FAR_LANE`]).
+    pub far_lane: Option<Lane>,
 }
 
 impl Line {
@@ -88,6 +105,35 @@ pub(crate) struct Ports {
     pub port: u16,
     /// Written as `a=rtcp` if given.
     pub rtcp: Option<u16>,
+    /// Where this port is, if not at the address of all.
+    pub address: Option<IpAddr>,
+    /// Written as [`FAR_LANE`].
+    pub far_lane: Option<Lane>,
+}
+
+impl Ports {
+    /// A port at the address of all.
+    pub(crate) fn new(port: u16, rtcp: Option<u16>) -> Self {
+        Self { port, rtcp, address: None, far_lane: None }
+    }
+}
+
+/// What is written into a description.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writing<'a> {
+    /// The address of all lines.
+    pub address: IpAddr,
+    /// Of each line.
+    pub ports: &'a [Option<Ports>],
+    /// Written as [`LEG_TOKEN`].
+    pub token: Option<&'a str>,
+}
+
+/// The token that a description bears.
+pub(crate) fn token(body: &[u8]) -> Option<Vec<u8>> {
+    let mut index = Index::new();
+    index.parse(body).ok()?;
+    Sdp::new(body, &index).session().attribute_value(LEG_TOKEN).map(<[u8]>::to_vec)
 }
 
 /// Reads the `m=` lines; `None` if this is no session description, or one with too many lines, or with one
@@ -118,25 +164,53 @@ fn read_media(media: Media<'_>) -> Line {
         rtcp_port: rtcp.next().and_then(|port| port.parse().ok()),
         rtcp_address: rtcp.nth(2).and_then(|address| address.parse().ok()),
         mux_only: media.section().has_attribute(b"rtcp-mux-only"),
+        far_lane: media
+            .section()
+            .attribute_value(FAR_LANE)
+            .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
+            .map(Lane),
+    }
+}
+
+/// Whether an attribute asks for several media over one transport (RFC 9143 §5, §6). Removed, every medium keeps a
+/// transport of its own, as the answer to an offer without it (§7.3), and with that its own lane, priority,
+/// deadline and DSCP; `a=mid` stays for other groups (RFC 5888).
+fn is_bundle(media: Option<usize>, attribute: Attribute<'_>) -> bool {
+    match media {
+        None => {
+            let value = attribute.value.unwrap_or_default().trim_ascii_start();
+            attribute.name == b"group" && value.split(|byte| *byte == b' ').next() == Some(b"BUNDLE")
+        }
+        Some(_) => attribute.name == b"bundle-only",
     }
 }
 
 /// Appends the body with `address` in its `c=` lines and `ports` in its `m=` lines. ICE attributes go, since
 /// they cannot work through relayed addresses, and so does `a=rtcp` where [`Ports::rtcp`] does not say
 /// otherwise.
-pub(crate) fn rewrite(body: &[u8], address: IpAddr, ports: &[Option<Ports>], out: &mut Vec<u8>) {
+pub(crate) fn rewrite(body: &[u8], writing: Writing<'_>, out: &mut Vec<u8>) {
     let mut index = Index::new();
     if index.parse(body).is_err() {
         return out.extend_from_slice(body);
     }
     let sdp = Sdp::new(body, &index);
     let mut edit = Edit::new();
-    edit.set_addresses(sdp, address);
+    edit.set_addresses_by(sdp, writing.address, |media| writing.ports.get(media).copied().flatten()?.address);
     edit.remove_ice(sdp);
+    edit.remove_attributes(sdp, |media, attribute| {
+        is_bundle(media, attribute) || [LEG_TOKEN, FAR_LANE].contains(&attribute.name)
+    });
     for media in 0..sdp.media_count() {
-        let given = ports.get(media).copied().flatten();
+        let given = writing.ports.get(media).copied().flatten();
         edit.set_port(sdp, media, given.map_or(0, |given| given.port));
         edit.set_rtcp(sdp, media, given.and_then(|given| given.rtcp));
+        if let Some(lane) = given.and_then(|given| given.far_lane) {
+            let text = [FAR_LANE, format!(":{lane}").as_bytes()].concat();
+            edit.add_attribute(sdp, Some(media), &text);
+        }
+    }
+    if let Some(token) = writing.token {
+        edit.add_attribute(sdp, None, &[LEG_TOKEN, b":", token.as_bytes()].concat());
     }
     edit.apply(sdp, out);
 }

@@ -9,7 +9,8 @@ m=image 0 udptl t38\r\nm=message 7394 TCP/MSRP *\r\n";
 
 fn text(body: &[u8], address: &str, ports: &[Option<Ports>]) -> String {
     let mut out = Vec::new();
-    rewrite(body, address.parse().unwrap(), ports, &mut out);
+    let writing = Writing { address: address.parse().unwrap(), ports, token: None };
+    rewrite(body, writing, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -26,7 +27,8 @@ fn reads_what_matters() {
             connection: Connection::At(v4),
             rtcp_port: Some(53020),
             rtcp_address: Some("192.0.2.6".parse().unwrap()),
-            mux_only: false
+            mux_only: false,
+            far_lane: None
         }
     );
     assert_eq!(lines[1].connection, Connection::At("2001:db8::7".parse().unwrap()));
@@ -41,15 +43,14 @@ fn reads_what_matters() {
 
 #[test]
 fn rewrites_addresses_and_nothing_else() {
-    let ports =
-        [Some(Ports { port: 17, rtcp: Some(19) }), Some(Ports { port: 21, rtcp: Some(23) }), None, None];
+    let ports = [Some(Ports::new(17, Some(19))), Some(Ports::new(21, Some(23))), None, None];
     assert_eq!(
         text(OFFER, "192.0.0.8", &ports),
         "v=0\r\no=alice 2890844526 2890844526 IN IP4 host.anywhere.com\r\ns= \r\nc=IN IP4 192.0.0.8\r\nt=0 0\r\n\
 m=audio 17 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=rtcp:19\r\nm=video 21 RTP/AVP 31\r\nc=IN IP4 192.0.0.8\r\n\
 a=rtpmap:31 H261/90000\r\na=rtcp:23\r\nm=image 0 udptl t38\r\nm=message 0 TCP/MSRP *\r\n"
     );
-    let v6 = text(OFFER, "2001:db8::1", &[Some(Ports { port: 9000, rtcp: None }); 4]);
+    let v6 = text(OFFER, "2001:db8::1", &[Some(Ports::new(9000, None)); 4]);
     assert!(v6.contains("c=IN IP6 2001:db8::1\r\nt=0 0\r\nm=audio 9000 RTP/AVP 0\r\na=rtpmap"));
     assert!(!v6.contains("a=rtcp") && v6.contains("m=message 9000 TCP/MSRP *\r\n"));
 }
@@ -59,7 +60,7 @@ fn held_media_stays_held() {
     let body = b"v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 4000/2 RTP/AVP 0\r\na=sendonly\r\n";
     assert_eq!(read(body).unwrap()[0].connection, Connection::Held);
     assert_eq!(
-        text(body, "192.0.2.9", &[Some(Ports { port: 5000, rtcp: None })]),
+        text(body, "192.0.2.9", &[Some(Ports::new(5000, None))]),
         "v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 5000 RTP/AVP 0\r\na=sendonly\r\n"
     );
 }
@@ -68,7 +69,7 @@ fn held_media_stays_held() {
 fn line_ends_are_kept_even_the_missing_one() {
     let body = b"v=0\nc=IN IP4 1.2.3.4\nm=audio 4 RTP/AVP 0";
     assert_eq!(
-        text(body, "9.9.9.9", &[Some(Ports { port: 17, rtcp: None })]),
+        text(body, "9.9.9.9", &[Some(Ports::new(17, None))]),
         "v=0\nc=IN IP4 9.9.9.9\nm=audio 17 RTP/AVP 0"
     );
 }
@@ -135,11 +136,11 @@ mod properties {
         ) {
             let body = format!("v=0{end}{}", lines.iter().map(|l| format!("{l}{end}")).collect::<String>());
             let Some(before) = read(body.as_bytes()) else { return Ok(()) };
-            let give = |n: usize| (n % 3 != 2).then_some(Ports { port: first + n as u16, rtcp: Some(7) });
+            let give = |n: usize| (n % 3 != 2).then_some(Ports::new(first + n as u16, Some(7)));
             let ports: Vec<_> = (0..before.len()).map(give).collect();
             let address: IpAddr = "192.0.2.77".parse().unwrap();
             let mut out = Vec::new();
-            rewrite(body.as_bytes(), address, &ports, &mut out);
+            rewrite(body.as_bytes(), Writing { address, ports: &ports, token: None }, &mut out);
             let after = read(&out).unwrap();
             prop_assert_eq!(after.len(), before.len());
             for ((line, old), given) in after.iter().zip(&before).zip(&ports) {
@@ -149,14 +150,16 @@ mod properties {
                 prop_assert!(line.connection == old.connection || line.connection == Connection::At(address));
             }
             let mut again = Vec::new();
-            rewrite(&out, address, &ports, &mut again);
+            rewrite(&out, Writing { address, ports: &ports, token: None }, &mut again);
             prop_assert_eq!(out, again);
         }
 
         #[test]
         fn nothing_panics(body in proptest::collection::vec(any::<u8>(), 0..200), kind in "[ -~]{0,60}") {
             let _ = read(&body);
-            rewrite(&body, PLACEHOLDER, &[Some(Ports { port: 1, rtcp: Some(2) })], &mut Vec::new());
+            let ports = [Some(Ports::new(1, Some(2)))];
+            let writing = Writing { address: PLACEHOLDER, ports: &ports, token: Some("00") };
+            rewrite(&body, writing, &mut Vec::new());
             let kinds = [kind.into_bytes(), b"multipart/mixed;boundary=\"-\"".to_vec()];
             for kind in kinds {
                 if let Some(range) = find(&kind, &body) {

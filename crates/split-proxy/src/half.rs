@@ -3,6 +3,7 @@
 use crate::calls::{CallLimits, Calls};
 use crate::keys::Told;
 use crate::links::{Link, Links, Wire};
+use crate::marks::Marks;
 use crate::media::{FIRST_FLOW, MediaConfig};
 use causeway_node::{Ctx, Flow, Input, Level, Outbox, Time};
 use causeway_sip::hub::Hub;
@@ -41,6 +42,8 @@ pub(crate) struct Heard {
     pub unwanted: bool,
     /// What it said of keys.
     pub keys: Vec<Told>,
+    /// The peer is going for good.
+    pub leaving: bool,
 }
 
 impl Half {
@@ -50,12 +53,13 @@ impl Half {
         tunnel: Config,
         media: MediaConfig,
         limits: CallLimits,
+        marks: Marks,
     ) -> Self {
         Self {
             core: Core::new(timing),
-            hub: Hub::new(0, local).judging_as(validate::Role::Relay),
+            hub: Hub::new(0, local).judging_as(validate::Role::Relay).marked(marks.sip),
             links: Links::default(),
-            calls: Calls::new(tunnel.role, media, limits),
+            calls: Calls::new(tunnel.role, media, limits, marks),
             arrived: Vec::new(),
             tunnel: Arc::new(tunnel),
             sweep: Time::ZERO,
@@ -113,6 +117,7 @@ impl Half {
         out: &mut Outbox,
     ) -> usize {
         let tunnel = Tunnel::new(self.tunnel.clone(), ctx.now);
+        out.mark(flow, self.calls.marks.tunnel);
         out.wake(flow);
         let mut link = Link::new(flow, peer, tunnel, ctx.unix_ms);
         link.keys.connected(exporter, 0, &mut link.tunnel);
@@ -142,6 +147,7 @@ impl Half {
                     Event::LaneClosed { lane, .. } => closed.push(lane),
                     Event::Dead(why) => {
                         heard.unwanted = is_unwanted(&why);
+                        heard.leaving = is_leaving(&why);
                         heard.dead = Some(why.to_string());
                     }
                 }
@@ -243,6 +249,10 @@ impl Half {
 fn is_unwanted(why: &Why) -> bool {
     use GoodbyeReason::{Intercepted, Overloaded, Refused, Replaced};
     matches!(why, Why::Goodbye { reason: Intercepted | Overloaded | Refused | Replaced, .. })
+}
+
+fn is_leaving(why: &Why) -> bool {
+    matches!(why, Why::Goodbye { reason: GoodbyeReason::ShuttingDown, .. })
 }
 
 fn is_media(flow: Flow) -> bool {

@@ -38,12 +38,14 @@ mod description;
 mod half;
 mod keys;
 mod links;
+mod marks;
 mod media;
 mod rate;
 mod status;
 
-pub use agent::{Agent, AgentConfig};
+pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy};
 pub use calls::CallLimits;
 pub use contact::{Cidr, CidrError, ContactConfig, ContactPoint, Limits, Mode, SPACE as CONTACT_SPACE};
 pub use keys::{KeyLine, KeyPolicy, LineSecret};
+pub use marks::{Marks, MarksError};
 pub use media::MediaConfig;

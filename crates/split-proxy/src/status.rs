@@ -65,7 +65,7 @@ pub(crate) fn calls(half: &Half, now: Time) -> Status {
                     "kind": match which { 0 => format!("{:?}", joint.carriage).to_lowercase(), _ => "rtcp".into() },
                     "port": half.calls.media.port(slot),
                     "lane": lane_id.0,
-                    "peer": joined.target.map(|target| target.to_string()),
+                    "peer": joined.aim.target.map(|target| target.to_string()),
                     "from_network": { "packets": joined.from_net.packets, "bytes": joined.from_net.bytes,
                         "lost": joined.from_net.lost(), "not_rtp": joined.from_net.odd, "foreign": joined.foreign },
                     "to_network": { "packets": joined.to_net.packets, "bytes": joined.to_net.bytes,

@@ -120,7 +120,7 @@ fn jitter_duplicates_and_reordering_change_nothing() {
 
 #[test]
 fn two_phones_behind_one_agent_cross_one_tunnel_twice() {
-    let mut lab = Lab::new(5, 1, |_| {});
+    let mut lab = Lab::new(5, 1, |config| config.local_media = false);
     lab.register(0, "alice", 600);
     lab.register(0, "bob", 600);
     lab.call(0, "alice", 0, "bob", "inside");

@@ -28,6 +28,7 @@ fn a_phone_may_use_tcp() {
     lab.world.with::<Peer, _>(phone, |_, _, out| {
         let connect = Connect {
             to: at("192.168.0.1:5060"),
+            through: None,
             transport: Transport::Tcp,
             server_name: String::new(),
             class: Class::Signalling,
@@ -162,8 +163,10 @@ a=rtpmap:96 VP8/90000\r\nm=image 0 udptl t38\r\nm=message 2855 TCP/MSRP *\r\n";
     assert_eq!(ports[2..], [0, 0], "what is rejected or cannot be carried");
     assert!(!body.contains("ice-") && !body.contains("candidate") && !body.contains("a=rtcp:"), "{body}");
     assert!(
-        body.contains("a=group:BUNDLE 0 1") && body.contains("a=rtcp-mux") && body.contains("a=rtpmap:96")
+        !body.contains("BUNDLE") && body.contains("a=mid:1"),
+        "each line keeps a transport of its own: {body}"
     );
+    assert!(body.contains("a=rtcp-mux") && body.contains("a=rtpmap:96"));
     let kinds: Vec<String> = lab.status(lab.contact)["calls"][0]["media"]
         .as_array()
         .unwrap()
@@ -171,7 +174,7 @@ a=rtpmap:96 VP8/90000\r\nm=image 0 udptl t38\r\nm=message 2855 TCP/MSRP *\r\n";
         .map(|m| m["kind"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(kinds, ["audio", "rtcp", "video", "rtcp"]);
-    // An answer that bundles: one port for both lines stays one port.
+    // An answer with one port for both lines, though nobody has offered that: it stays one port.
     let answer = sdp("192.168.1.10", 4000);
     let answer =
         [answer.as_slice(), b"m=video 4000 RTP/AVP 96\r\nm=image 0 udptl t38\r\nm=message 0 TCP/MSRP *\r\n"]

@@ -5,7 +5,7 @@
 
 mod operator;
 
-pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, TlsClients, Up};
+pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, LanMedia, Secret, TlsClients, Up};
 
 use causeway_tunnel::key::Assurance;
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -42,6 +42,8 @@ pub enum Command {
     Subscriber(Subscriber),
     /// Show what a running agent, contact point, exchange or operator is doing
     Status(Status),
+    /// Find out why an agent does not reach its operator: step by step, with what to do
+    Doctor(Doctor),
     /// Look into SIP
     Sip(Sip),
     /// Print completions for a shell
@@ -122,6 +124,15 @@ pub struct Contact {
     /// Private key, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,
+    /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
+    #[arg(long, value_name = "KIND=N,…")]
+    pub dscp: Option<String>,
+    /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
+    #[arg(long, value_name = "SECONDS")]
+    pub keep_alive: Option<u16>,
+    /// Whether calls between phones behind one agent keep their media on the LAN
+    #[arg(long, value_enum)]
+    pub lan_media: Option<LanMedia>,
     /// Folder for the database, the certificate and the control socket
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
@@ -131,21 +142,42 @@ pub struct Contact {
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Agent {
-    /// The contact point, port 443 if not given
+    /// The contact point; several are tried in this order. Without a port, what the SRV records of
+    /// _causeway._tcp.HOST say, else 443
     #[arg(long, value_name = "HOST[:PORT]")]
-    pub contact: Option<String>,
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub contact: Vec<String>,
+    /// An HTTP proxy that leads out (CONNECT); the command line shows its password to all users of this machine,
+    /// a file or the environment does not
+    #[arg(
+        long,
+        value_name = "http://[USER:PASSWORD@]HOST[:PORT]",
+        env = "CAUSEWAY_PROXY",
+        hide_env_values = true
+    )]
+    pub proxy: Option<Secret>,
+    /// Open the tunnel only when a phone asks for something, and close it when nothing has needed it for so many
+    /// seconds; 30 if no number is given
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
+    pub on_demand: Option<u64>,
     /// Address on which phones find the agent, UDP and TCP: loopback or one of the LAN
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddr>,
     /// Pin of the contact point's key, as it prints it; without one its certificate must be publicly valid
     #[arg(long, value_name = "sha256:…")]
     pub pin: Option<String>,
-    /// Certificate authorities to trust instead of the system's, PEM; not with --pin
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Roots that certify the contact point, PEM, in place of the system's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pin")]
     pub ca: Option<PathBuf>,
     /// Account file: contact and pin, the users with uri and password or ha1, min_assurance
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub account: Option<PathBuf>,
+    /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
+    #[arg(long, value_name = "KIND=N,…")]
+    pub dscp: Option<String>,
+    /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
+    #[arg(long, value_name = "SECONDS")]
+    pub keep_alive: Option<u16>,
     /// Folder for the control socket
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
@@ -163,6 +195,20 @@ pub fn least(text: &str) -> Result<Assurance, String> {
 /// The same in a file.
 pub fn least_from_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Assurance>, D::Error> {
     least(&String::deserialize(from)?).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// A list that may be written as its only element.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    })
 }
 
 /// `causeway subscriber …`
@@ -256,6 +302,38 @@ pub struct Status {
     /// Of the table, only rows whose name contains this
     #[arg(long, value_name = "TEXT", requires = "table")]
     pub filter: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `causeway doctor`
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// The contact point
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub contact: Option<String>,
+    /// Account file: registers with it, too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub account: Option<PathBuf>,
+    /// Pin of the contact point's key
+    #[arg(long, value_name = "sha256:…")]
+    pub pin: Option<String>,
+    /// Roots that certify the contact point, PEM, in place of the system's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pin")]
+    pub ca: Option<PathBuf>,
+    /// An HTTP proxy that leads out, as in `agent`
+    #[arg(
+        long,
+        value_name = "http://[USER:PASSWORD@]HOST[:PORT]",
+        env = "CAUSEWAY_PROXY",
+        hide_env_values = true
+    )]
+    pub proxy: Option<Secret>,
+    /// Call this address for three seconds and listen; without a value the account's own, where its other phones
+    /// ring as well
+    #[arg(long, value_name = "sip:USER@DOMAIN", num_args = 0..=1, default_missing_value = "", requires = "account")]
+    pub call: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -117,6 +117,15 @@ pub struct Up {
     #[arg(long, value_name = "none|header|digest", value_parser = super::least)]
     #[serde(default, deserialize_with = "super::least_from_file")]
     pub min_assurance: Option<Assurance>,
+    /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
+    #[arg(long, value_name = "KIND=N,…")]
+    pub dscp: Option<String>,
+    /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
+    #[arg(long, value_name = "SECONDS")]
+    pub keep_alive: Option<u16>,
+    /// Whether calls between phones behind one agent keep their media on the LAN
+    #[arg(long, value_enum)]
+    pub lan_media: Option<LanMedia>,
 }
 
 /// The digest algorithms that an exchange offers.
@@ -169,4 +178,14 @@ pub enum Durability {
     /// What the system has written by itself: a power cut or a crash of the machine loses the registrations of the
     /// last moments, which phones renew in time; the death of the process alone loses nothing
     Off,
+}
+
+/// Where media between two phones behind one agent flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LanMedia {
+    /// On the LAN, from phone to phone: the default
+    Local,
+    /// Through the contact point, like all others
+    Anchored,
 }

@@ -2,7 +2,10 @@
 
 use super::{Engine, Kind, Later, Token};
 use crate::resolve::{Resolver, What};
-use causeway_node::{Answer, Credentials, Flow, Level, Lookup, Output, Question};
+use causeway_node::{Answer, Credentials, Dscp, Flow, Level, Lookup, Output, Question};
+use socket2::SockRef;
+use std::io;
+use std::os::fd::AsFd;
 
 impl Engine {
     /// Carries out what is in a node's outbox.
@@ -24,6 +27,7 @@ impl Engine {
             Output::Datagram { flow, to, bytes } => self.send_datagram(node, flow, to, bytes),
             Output::Stream { flow, bytes } => self.queue_bytes(node, flow, bytes),
             Output::Wake { flow } => self.ask_wake(node, flow),
+            Output::Mark { flow, dscp } => self.mark(node, flow, dscp),
             Output::Bind { flow, local, class } => self.bind(node, flow, local, class),
             Output::Listen { flow, local, transport, class } => {
                 self.listen(node, flow, local, transport, class)
@@ -38,6 +42,23 @@ impl Engine {
                 }
             }
             Output::Notice { level, text } => self.notice(node, level, text),
+        }
+    }
+
+    /// Best effort: a packet that goes out unmarked is better than none.
+    fn mark(&mut self, node: usize, flow: Flow, dscp: Dscp) {
+        // What is batched was meant to go out as it was.
+        let sent = self.send.flush();
+        self.counters.sent(sent);
+        let Some(sock) = self.flow_token(node, flow).and_then(|token| self.sock(token)) else { return };
+        let fd = match &sock.kind {
+            Kind::Udp { socket, .. } => socket.as_fd(),
+            Kind::Listener(listener) => listener.socket.as_fd(),
+            Kind::Stream(stream) => stream.socket.as_fd(),
+            Kind::Inside(_) => return,
+        };
+        if let Err(error) = set_dscp(SockRef::from(&fd), dscp) {
+            tracing::debug!(flow = flow.0, "packets cannot be marked: {error}");
         }
     }
 
@@ -109,5 +130,17 @@ impl Engine {
             Level::Warn => tracing::warn!(node, "{text}"),
             Level::Error => tracing::error!(node, "{text}"),
         }
+    }
+}
+
+/// Sets the type of service or the traffic class (ip(7), ipv6(7)); an IPv6 socket that also takes IPv4 has both.
+fn set_dscp(socket: SockRef<'_>, dscp: Dscp) -> io::Result<()> {
+    let octet = u32::from(dscp.octet());
+    match socket.local_addr()?.is_ipv6() {
+        true => {
+            let _ = socket.set_tos_v4(octet);
+            socket.set_tclass_v6(octet)
+        }
+        false => socket.set_tos_v4(octet),
     }
 }

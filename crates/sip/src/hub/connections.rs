@@ -3,7 +3,7 @@
 use super::{Hub, proves};
 use crate::Framer;
 use crate::transaction::Transport;
-use causeway_node::{Class, Connect, Flow, Outbox, Time, Timers, Transport as Wire};
+use causeway_node::{Class, Connect, Dscp, Flow, Outbox, Time, Timers, Transport as Wire};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub(super) struct Table {
     all: HashMap<Flow, Connection>,
     by_peer: HashMap<(SocketAddr, Transport), Vec<Flow>>,
     tls: usize,
+    /// How the connections that we open are marked.
+    pub dscp: Dscp,
     timers: Timers<Flow>,
     /// What was closed here and not yet reported; as many as there are connections at most.
     ended: Vec<Flow>,
@@ -106,6 +108,7 @@ impl Table {
             all: HashMap::new(),
             by_peer: HashMap::new(),
             tls: 0,
+            dscp: Dscp::DEFAULT,
             timers: Timers::default(),
             ended: Vec::new(),
         }
@@ -156,7 +159,13 @@ impl Table {
         let flow = Flow(free);
         let wire = if transport == Transport::Tls { Wire::Tls } else { Wire::Tcp };
         let name = if server_name.is_empty() { peer.ip().to_string() } else { server_name.to_owned() };
-        out.connect(flow, Connect { to: peer, transport: wire, server_name: name, class: Class::Signalling });
+        out.connect(
+            flow,
+            Connect { to: peer, through: None, transport: wire, server_name: name, class: Class::Signalling },
+        );
+        if self.dscp != Dscp::DEFAULT {
+            out.mark(flow, self.dscp);
+        }
         // Its own address is known once it is open.
         let unknown = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0);
         let server_name = Some(server_name.to_owned());

@@ -1,21 +1,24 @@
 //! The customer's half: an outbound proxy for the phones of a LAN, and the tunnel that it keeps.
 
 mod config;
+mod demand;
 mod keys;
 mod phones;
+mod places;
 mod routing;
 mod status;
 mod uplink;
 
-pub use config::AgentConfig;
+pub use config::{AgentConfig, ContactAddress, HttpProxy};
 
 use crate::half::{Half, from_tunnel};
 use crate::keys::Registrations;
-use causeway_node::{Answer, Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
+use causeway_node::{Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
 use causeway_sip::Edit;
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::ServerId;
 use causeway_tunnel::{GoodbyeReason, Instance};
+use demand::Demand;
 use phones::Phones;
 use std::collections::VecDeque;
 use uplink::{State, Uplink};
@@ -30,6 +33,7 @@ pub struct Agent {
     registrations: Registrations,
     /// Requests from phones that wait for the tunnel, and until when.
     waiting: VecDeque<(ServerId, Time)>,
+    demand: Demand,
     sweep: Time,
     draining: bool,
     /// `host:port` of the LAN side, as it stands in Via and Record-Route.
@@ -40,8 +44,14 @@ pub struct Agent {
 impl Agent {
     /// An agent that has not started yet.
     pub fn new(config: AgentConfig) -> Self {
-        let half =
-            Half::new(config.listen, config.timing, config.tunnel.clone(), config.media, config.limits);
+        let half = Half::new(
+            config.listen,
+            config.timing,
+            config.tunnel.clone(),
+            config.media,
+            config.limits,
+            config.marks,
+        );
         Self {
             name: config.listen.to_string(),
             half,
@@ -49,6 +59,7 @@ impl Agent {
             phones: Phones::default(),
             registrations: Registrations::default(),
             waiting: VecDeque::new(),
+            demand: Demand::default(),
             sweep: Time::ZERO,
             draining: false,
             edit: Edit::new(),
@@ -66,11 +77,14 @@ impl Agent {
             let instance = self.config.instance.unwrap_or_else(|| Instance(ctx.random()));
             self.config.tunnel.instance = Some(instance);
             let c = &self.config;
-            self.half = Half::new(c.listen, c.timing, c.tunnel.clone(), c.media, c.limits);
+            self.half = Half::new(c.listen, c.timing, c.tunnel.clone(), c.media, c.limits, c.marks);
         }
         self.half.start(ctx.now, out);
         self.sweep = ctx.now + crate::half::SWEEP;
-        self.uplink.begin(&self.config, out);
+        match self.config.on_demand {
+            Some(_) => self.uplink.state = State::Idle,
+            None => self.uplink.begin(ctx, &self.config, out),
+        }
     }
 
     fn stream(&mut self, ctx: &mut Ctx<'_>, flow: Flow, bytes: &[u8], out: &mut Outbox) {
@@ -78,7 +92,7 @@ impl Agent {
         let heard = self.half.tunnel_bytes(ctx.now, id, bytes, out);
         if heard.up {
             self.uplink.up();
-            out.notice(Level::Info, format!("tunnel to {} is up", self.config.contact_host));
+            out.notice(Level::Info, format!("tunnel to {} is up", self.contact()));
             self.offer_keys(ctx, id, out);
             self.offer_again(ctx, out);
         }
@@ -87,6 +101,9 @@ impl Agent {
         if let Some(why) = heard.dead.or(intercepted) {
             if heard.unwanted {
                 self.uplink.be_patient();
+            }
+            if heard.leaving {
+                self.uplink.turn_away(&self.config);
             }
             self.lose_tunnel(ctx, id, why, true, out);
         }
@@ -120,7 +137,7 @@ impl Agent {
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
-                    self.half.calls.ended(id, &mut self.half.links, out);
+                    self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
                 }
                 Event::Exhausted { id } => {
                     let (core, mut wire) = self.half.split(out);
@@ -146,11 +163,43 @@ impl Agent {
             }
         }
         self.end_keys(ctx.now, out);
+        self.look_for_need(ctx, out);
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.phones.sweep(ctx.now);
         }
         self.events(ctx, out);
+    }
+
+    /// The contact point that the tunnel leads to, or the next attempt begins with.
+    fn contact(&self) -> String {
+        self.config.contacts.get(self.uplink.contact).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// On demand: ends the tunnel when nothing has needed it for long enough, and opens it when something does.
+    fn look_for_need(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        let Some(linger) = self.config.on_demand else { return };
+        let (half, phones, waiting) = (&self.half, &self.phones, &self.waiting);
+        let needed = || {
+            !waiting.is_empty()
+                || half.calls.len() > 0
+                || !half.core.is_settled()
+                || phones.iter().any(|(_, phone)| phone.is_registered(ctx.now))
+        };
+        match (self.demand.is_over(ctx.now, linger, needed), &self.uplink.state) {
+            (Some(false), State::Idle) if needed() => self.uplink.begin(ctx, &self.config, out),
+            (Some(true), State::Open { link, .. }) => {
+                let link = *link;
+                if let Some(entry) = self.half.links.get_mut(link) {
+                    entry.tunnel.goodbye(GoodbyeReason::Idle, "nothing needs the tunnel");
+                }
+                self.half.drop_link(ctx.now, link, true, out);
+                self.uplink.state = State::Idle;
+                out.notice(Level::Info, "nothing needs the tunnel; it is closed until something does");
+            }
+            (Some(true), State::Waiting { .. }) => self.uplink.state = State::Idle,
+            _ => {}
+        }
     }
 
     fn closed(&mut self, ctx: &mut Ctx<'_>, flow: Flow, why: &str, out: &mut Outbox) {
@@ -192,8 +241,8 @@ impl Agent {
                 self.uplink.opened(ctx.now, link);
             }
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
-            Input::Answer { question, answer: Answer::Addresses(addresses, why) } => {
-                self.uplink.answer(ctx, &self.config, question, addresses, why, out);
+            Input::Answer { question, answer } => {
+                self.uplink.answer(ctx, &self.config, question, answer, out);
             }
             Input::Timeout => self.timeout(ctx, out),
             Input::Drain => self.draining = true,
@@ -213,7 +262,8 @@ impl Node for Agent {
     fn deadline(&self) -> Option<Time> {
         let queue = self.waiting.front().map(|(_, until)| *until);
         let keys = self.registrations.deadline();
-        [self.half.deadline(), self.uplink.deadline(), queue, keys, Some(self.sweep)]
+        let demand = self.config.on_demand.map(|_| self.demand.deadline());
+        [self.half.deadline(), self.uplink.deadline(), queue, keys, demand, Some(self.sweep)]
             .into_iter()
             .flatten()
             .min()

@@ -1,6 +1,6 @@
 //! What happens to each message on its way between phones and tunnel.
 
-use super::{Agent, phones};
+use super::{Agent, State, phones};
 use crate::calls::Passing;
 use crate::half::{begins_dialog, from_tunnel, is_at, own_routes};
 use crate::keys::LaneKeys;
@@ -48,6 +48,9 @@ impl Agent {
             Some(link) => self.forward_up(ctx, id, message, from, link, out),
             None if self.waiting.len() < self.config.queue => {
                 self.waiting.push_back((id, ctx.now + self.config.patience));
+                if self.uplink.state == State::Idle {
+                    self.uplink.begin(ctx, &self.config, out);
+                }
             }
             None => self.reply(ctx, id, 503, Some("No Tunnel To The Operator"), out),
         }
@@ -110,7 +113,7 @@ impl Agent {
             let route = record_route(&self.name, hop.transport);
             self.edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[route.as_bytes()]);
         }
-        let mut passing = passing(ctx.now, link, message, false, None);
+        let mut passing = passing(ctx.now, link, message, false, Some(hop.peer));
         passing.keys = self.lane_keys(link, msg, false);
         // The caller is forbidden nothing, and may find it otherwise in a moment.
         if self.lacks_key(link, msg, passing.keys) {
@@ -166,13 +169,14 @@ impl Agent {
         }
         let link = if from_phone { self.uplink.link() } else { self.half.links.of(&asker) };
         if let Some(link) = link {
-            let near = self.phone_of(ctx.now, id, out).filter(|_| !from_phone).map(|hop| hop.peer);
+            let phone = if from_phone { Some(asker) } else { self.phone_of(ctx.now, id, out) };
+            let near = phone.map(|hop| hop.peer);
             let passing = passing(ctx.now, link, message, from_phone, near);
             if let Some(body) = self.half.calls.response(id, &passing, &mut self.half.links, out) {
                 self.edit.set_body(msg, &body);
             }
         } else if status >= 200 {
-            self.half.calls.ended(id, &mut self.half.links, out);
+            self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
         }
         let (core, mut wire) = self.half.split(out);
         core.relay(ctx.now, id, message, &mut self.edit, &mut wire);
@@ -195,6 +199,7 @@ impl Agent {
         }
         if (200..300).contains(&status) {
             self.phones.registered(now, msg);
+            self.demand.learn(now, msg);
         }
     }
 
@@ -210,7 +215,8 @@ impl Agent {
         let Some(hop) = hop else { return };
         self.edit.clear();
         self.edit.remove_top(msg, HeaderId::Route, own_routes(msg, self.config.listen));
-        let passing = passing(ctx.now, link, message, from_phone, from_phone.then_some(from.peer));
+        let passing =
+            passing(ctx.now, link, message, from_phone, Some(if from_phone { from.peer } else { hop.peer }));
         match self.half.calls.request(None, &passing, &mut self.half.links, out) {
             Ok(Some(body)) => self.edit.set_body(msg, &body),
             Ok(None) => {}
@@ -237,6 +243,7 @@ fn passing<'a>(
     near: Option<SocketAddr>,
 ) -> Passing<'a> {
     // Phones may send their media wherever they like on their own LAN.
+    let near = near.map(|address| address.ip());
     let (msg, keys) = (message.msg(), LaneKeys::default());
-    Passing { now, link, msg, from_phone, near: near.map(|a| a.ip()), allowed: &|_| true, keys }
+    Passing { now, link, msg, from_phone, near, nonce: [0; 12], allowed: &|_| true, keys }
 }

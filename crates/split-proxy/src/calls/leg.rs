@@ -1,5 +1,6 @@
 //! One crossing of one tunnel by one call.
 
+use super::local::LegToken;
 use crate::description::Carriage;
 use crate::keys::LaneKeys;
 use causeway_node::Time;
@@ -79,6 +80,8 @@ pub(crate) struct Leg {
     pub(super) keys: Vec<Box<[u8]>>,
     /// Tags of those on the network side whose descriptions have passed.
     pub(super) parties: Vec<Box<[u8]>>,
+    /// By which the contact point knows its descriptions again.
+    pub(super) token: Option<LegToken>,
     /// INVITEs without a final answer.
     pub(super) pending: usize,
     pub(super) confirmed: Vec<Dialog>,

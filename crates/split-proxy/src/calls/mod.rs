@@ -6,10 +6,13 @@
 //! opens share the leg, its ports and its lanes.
 
 mod leg;
+mod local;
 mod passage;
+mod undo;
 
 use crate::keys::LaneKeys;
 use crate::links::Links;
+use crate::marks::Marks;
 use crate::media::{Media, MediaConfig};
 use causeway_node::{Outbox, Time};
 use causeway_sip::transaction::ServerId;
@@ -22,6 +25,7 @@ use slab::Slab;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use undo::Changes;
 
 /// Parties that one leg keeps apart: beyond it further early dialogs share the last one's place.
 const MAX_PARTIES: usize = 32;
@@ -29,12 +33,14 @@ const MAX_PARTIES: usize = 32;
 const FORGOTTEN: Duration = Duration::from_secs(2 * 3600);
 
 /// A request that a leg waits to see answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Asked {
     leg: usize,
     from_phone: bool,
     /// An INVITE whose final answer has not come.
     pending: bool,
+    /// What its description has changed, until it is answered.
+    changes: Changes,
 }
 
 /// What passes, and in whose name.
@@ -44,8 +50,10 @@ pub(crate) struct Passing<'a> {
     pub msg: Msg<'a>,
     /// Whether the request (also of a response: its request) comes from the phone's side.
     pub from_phone: bool,
-    /// Where a message from the network side came from.
+    /// Where the one on the network side is: whom a message comes from, or goes to.
     pub near: Option<IpAddr>,
+    /// Random bytes, fresh for every message.
+    pub nonce: [u8; 12],
     /// Whether media may be sent to an address.
     pub allowed: &'a dyn Fn(SocketAddr) -> bool,
     /// Whose key seals the lanes of a call that begins with this.
@@ -56,25 +64,33 @@ pub(crate) struct Passing<'a> {
 pub(crate) struct Calls {
     role: Role,
     limits: CallLimits,
+    pub marks: Marks,
+    /// Whether media between phones of one agent stay on their LAN: the contact point's to say.
+    pub local_media: bool,
     pub media: Media,
     ip: IpAddr,
     legs: Slab<Leg>,
     by_key: HashMap<Key, usize>,
     asked: HashMap<ServerId, Asked>,
+    /// What the description at hand changes.
+    changes: Changes,
     /// Descriptions from the tunnel that named lanes they must not, addresses that are not allowed.
     pub refused: u64,
 }
 
 impl Calls {
-    pub(crate) fn new(role: Role, media: MediaConfig, limits: CallLimits) -> Self {
+    pub(crate) fn new(role: Role, media: MediaConfig, limits: CallLimits, marks: Marks) -> Self {
         Self {
             role,
             limits,
+            marks,
+            local_media: false,
             ip: media.ip,
             media: Media::new(media),
             legs: Slab::new(),
             by_key: HashMap::new(),
             asked: HashMap::new(),
+            changes: Changes::default(),
             refused: 0,
         }
     }
@@ -107,14 +123,20 @@ impl Calls {
         };
         let far_tag = if passing.from_phone { msg.to_tag() } else { msg.from_tag() };
         let body = self.pass(leg, far_tag, passing, passing.from_phone, links, out);
+        let changes = std::mem::take(&mut self.changes);
         if let Err(refusal) = body {
+            self.revert(passing.now, leg, changes, links, out);
             self.release_if_over(leg, links, out);
             return Err(refusal);
         }
-        if let (Some(id), Some(entry)) = (id, self.legs.get_mut(leg)) {
-            entry.active = passing.now;
-            entry.pending += usize::from(invite);
-            self.asked.insert(id, Asked { leg, from_phone: passing.from_phone, pending: invite });
+        match (id, self.legs.get_mut(leg)) {
+            (Some(id), Some(entry)) => {
+                entry.active = passing.now;
+                entry.pending += usize::from(invite);
+                let asked = Asked { leg, from_phone: passing.from_phone, pending: invite, changes };
+                self.asked.insert(id, asked);
+            }
+            _ => self.settle(leg, changes, links, out),
         }
         body
     }
@@ -127,46 +149,54 @@ impl Calls {
         links: &mut Links,
         out: &mut Outbox,
     ) -> Option<Vec<u8>> {
-        let asked = *self.asked.get(&id)?;
+        let &Asked { leg, from_phone, .. } = self.asked.get(&id)?;
         let msg = passing.msg;
         let status = msg.status()?;
-        let (phone_tag, far_tag) = match asked.from_phone {
+        let (phone_tag, far_tag) = match from_phone {
             true => (msg.from_tag(), msg.to_tag()),
             false => (msg.to_tag(), msg.from_tag()),
         };
-        if !asked.from_phone
+        if !from_phone
             && (101..300).contains(&status)
             && let Some(tag) = phone_tag
         {
-            self.add_key(asked.leg, tag);
+            self.add_key(leg, tag);
         }
         // A response cannot be refused: one whose description cannot be read goes on without it.
-        let body =
-            self.pass(asked.leg, far_tag, passing, !asked.from_phone, links, out).unwrap_or_else(|_| {
-                self.refused += 1;
-                Some(Vec::new())
-            });
+        let body = self.pass(leg, far_tag, passing, !from_phone, links, out).unwrap_or_else(|_| {
+            self.refused += 1;
+            Some(Vec::new())
+        });
+        let changes = std::mem::take(&mut self.changes);
+        self.settle(leg, changes, links, out);
         let method = msg.cseq().map(|cseq| cseq.method);
         if status >= 200 {
             match method {
-                Some(Method::Invite) if status < 300 => self.confirm(asked.leg, phone_tag, far_tag),
-                Some(Method::Bye) => self.hang_up(asked.leg, phone_tag, far_tag),
+                Some(Method::Invite) if status < 300 => self.confirm(leg, phone_tag, far_tag),
+                Some(Method::Bye) => self.hang_up(leg, phone_tag, far_tag),
                 _ => {}
             }
-            self.answered(id, links, out);
+            self.answered(passing.now, id, status < 300, links, out);
         }
         body
     }
 
     /// No (further) response to this request is to come.
-    pub(crate) fn ended(&mut self, id: ServerId, links: &mut Links, out: &mut Outbox) {
-        self.answered(id, links, out);
+    pub(crate) fn ended(&mut self, now: Time, id: ServerId, links: &mut Links, out: &mut Outbox) {
+        self.answered(now, id, false, links, out);
         self.asked.remove(&id);
     }
 
-    fn answered(&mut self, id: ServerId, links: &mut Links, out: &mut Outbox) {
+    /// The first final answer to a request, or none at all, which counts as a refusal.
+    fn answered(&mut self, now: Time, id: ServerId, accepted: bool, links: &mut Links, out: &mut Outbox) {
         let Some(asked) = self.asked.get_mut(&id) else { return };
         let leg = asked.leg;
+        let changes = std::mem::take(&mut asked.changes);
+        match accepted {
+            true => self.settle(leg, changes, links, out),
+            false => self.revert(now, leg, changes, links, out),
+        }
+        let Some(asked) = self.asked.get_mut(&id) else { return };
         if std::mem::take(&mut asked.pending)
             && let Some(entry) = self.legs.get_mut(leg)
         {
@@ -228,6 +258,7 @@ impl Calls {
             since: passing.now,
             active: passing.now,
             keys: Vec::new(),
+            token: None,
             parties: Vec::new(),
             pending: 0,
             confirmed: Vec::new(),
@@ -259,7 +290,7 @@ impl Calls {
         for joint in entry.joints.iter().flatten() {
             for index in [2 * joint.pair, 2 * joint.pair + 1] {
                 if let Some(joined) = self.media.joined_mut(index) {
-                    joined.choose(party as u32);
+                    joined.aim.choose(party as u32);
                 }
             }
         }
@@ -285,19 +316,14 @@ impl Calls {
                 self.by_key.remove(&key);
             }
         }
-        self.asked.retain(|_, asked| asked.leg != leg);
+        // Lanes that a pending offer has replaced are still open.
+        let pending: Vec<ServerId> =
+            self.asked.iter().filter(|(_, asked)| asked.leg == leg).map(|(id, _)| *id).collect();
+        for asked in pending.into_iter().filter_map(|id| self.asked.remove(&id)) {
+            undo::close_replaced(entry.link, asked.changes, links, out);
+        }
         for joint in entry.joints.into_iter().flatten() {
-            for lane in [Some(joint.rtp), joint.rtcp].into_iter().flatten() {
-                links.set_lane(entry.link, lane, None);
-                if let Some(link) = links.get_mut(entry.link) {
-                    link.tunnel.close_lane(lane);
-                    out.wake(link.flow);
-                }
-            }
-            self.media.pool.release(joint.pair, out);
-            if let Some(link) = links.get_mut(entry.link) {
-                link.pairs = link.pairs.saturating_sub(1);
-            }
+            self.drop_joint(entry.link, joint, links, out);
         }
         if let Some(link) = links.get_mut(entry.link) {
             link.calls = link.calls.saturating_sub(1);

@@ -2,9 +2,8 @@
 
 use super::leg::Joint;
 use super::{Calls, MAX_PARTIES, Passing, Refusal};
-use crate::description::{self, Carriage, Connection, Line, PLACEHOLDER, Ports};
+use crate::description::{self, Carriage, Connection, Line, PLACEHOLDER, Ports, Writing};
 use crate::links::Links;
-use crate::media::Joined;
 use causeway_node::{Level, Outbox, Time};
 use causeway_sip::HeaderId;
 use causeway_tunnel::key::Assurance;
@@ -18,12 +17,34 @@ struct Place {
     index: usize,
 }
 
+/// What somebody on the network side says.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    /// Who it is.
+    tag: &'a [u8],
+    lines: &'a [Line],
+    token: Option<&'a [u8]>,
+}
+
 /// The lanes of a line.
 #[derive(Clone, Copy)]
 struct Lanes {
     carriage: Carriage,
     rtp: Lane,
     rtcp: Option<Lane>,
+}
+
+/// The address that all lines in use have of their own: then it is that of the session as well.
+fn common_address(ports: &[Option<Ports>]) -> Option<IpAddr> {
+    let mut addresses = ports.iter().flatten().map(|ports| ports.address);
+    let first = addresses.next()??;
+    addresses.all(|address| address == Some(first)).then_some(first)
+}
+
+/// A phone's own ports, for its neighbour.
+fn direct((rtp, rtcp): (SocketAddr, Option<SocketAddr>)) -> Ports {
+    let rtcp = rtcp.map(|rtcp| rtcp.port()).filter(|port| Some(*port) != rtp.port().checked_add(1));
+    Ports { port: rtp.port(), rtcp, address: Some(rtp.ip()), far_lane: None }
 }
 
 impl Calls {
@@ -56,14 +77,18 @@ impl Calls {
             Role::Agent => None,
         };
         let ports = if into_tunnel {
-            self.map_into_tunnel(leg, net_tag.unwrap_or_default(), &lines, passing, links, out)?
+            let token = description::token(sdp);
+            let (tag, token) = (net_tag.unwrap_or_default(), token.as_deref());
+            self.map_into_tunnel(leg, Told { tag, lines: &lines, token }, passing, links, out)?
         } else {
             self.map_out_of_tunnel(leg, &lines, passing, links, out)?
         };
-        let address = if into_tunnel { PLACEHOLDER } else { self.ip };
+        let address = if into_tunnel { PLACEHOLDER } else { common_address(&ports).unwrap_or(self.ip) };
+        let token = if into_tunnel { None } else { self.leg_token(leg, passing) };
         let mut body = Vec::with_capacity(msg.body().len() + 64);
         body.extend_from_slice(msg.body().get(..range.start).unwrap_or_default());
-        description::rewrite(sdp, address, &ports, &mut body);
+        let writing = Writing { address, ports: &ports, token: token.as_deref() };
+        description::rewrite(sdp, writing, &mut body);
         body.extend_from_slice(msg.body().get(range.end..).unwrap_or_default());
         Ok(Some(body))
     }
@@ -72,13 +97,14 @@ impl Calls {
     fn map_into_tunnel(
         &mut self,
         leg: usize,
-        tag: &[u8],
-        lines: &[Line],
+        told: Told<'_>,
         passing: &Passing<'_>,
         links: &mut Links,
         out: &mut Outbox,
     ) -> Result<Vec<Option<Ports>>, Refusal> {
+        let Told { tag, lines, token } = told;
         let party = self.party(leg, tag);
+        let near = if self.role == Role::Agent { passing.near } else { None };
         let mut ports: Vec<Option<Ports>> = Vec::with_capacity(lines.len());
         for (index, line) in lines.iter().enumerate() {
             // Lines that share a port (BUNDLE, RFC 8843 §7.3.3) go on sharing it.
@@ -90,6 +116,8 @@ impl Calls {
                 continue;
             }
             if line.port == 0 || line.carriage == Carriage::None {
+                // Nothing is to be sent there any more (RFC 3264 §6, §8.2).
+                self.negotiate(Place { leg, index }, party, None, None, near);
                 ports.push(None);
                 continue;
             }
@@ -120,9 +148,9 @@ impl Calls {
                 ports.push(None);
                 continue;
             };
-            let near = if self.role == Role::Agent { passing.near } else { None };
             self.negotiate(place, party, target, rtcp, near);
-            ports.push(Some(lanes));
+            let far_lane = self.lane_behind(leg, target, token);
+            ports.push(Some(Ports { far_lane, ..lanes }));
         }
         Ok(ports)
     }
@@ -150,7 +178,10 @@ impl Calls {
             let rtcp = line.rtcp_port.filter(|_| line.carriage.has_rtcp()).map(Lane);
             let lanes = Lanes { carriage: line.carriage, rtp: Lane(line.port), rtcp };
             match self.accept_lanes(Place { leg, index }, lanes, passing, links, out) {
-                Ok(port) => ports.push(Some(Ports { port, rtcp: None })),
+                Ok(port) => {
+                    let phone = self.phone_behind(leg, line, passing.near, links);
+                    ports.push(Some(phone.map_or(Ports::new(port, None), direct)));
+                }
                 Err(refusal) if passing.msg.is_request() => return Err(refusal),
                 Err(_) => {
                     self.refused += 1;
@@ -186,7 +217,7 @@ impl Calls {
             && joint.carriage == carriage
             && links.get(passing.link)?.tunnel.is_open(joint.rtp)
         {
-            return Some(Ports { port: joint.rtp.0, rtcp: joint.rtcp.map(|lane| lane.0) });
+            return Some(Ports::new(joint.rtp.0, joint.rtcp.map(|lane| lane.0)));
         }
         let link = links.get_mut(passing.link)?;
         if joint.is_none() && link.pairs >= self.limits.pairs {
@@ -194,7 +225,7 @@ impl Calls {
         }
         let token = passing.msg.call_id().unwrap_or_default();
         let token = token.get(..causeway_tunnel::MAX_TOKEN).unwrap_or(token);
-        let rtp = link.tunnel.open_lane(kind(carriage), token).ok()?;
+        let rtp = link.tunnel.open_lane(carriage.lane_kind(), token).ok()?;
         let rtcp = if carriage.has_rtcp() { link.tunnel.open_lane(Kind::Rtcp, token).ok() } else { None };
         let keys = self.legs.get(place.leg).map(|leg| leg.lane_keys).unwrap_or_default();
         for lane in [Some(rtp), rtcp].into_iter().flatten() {
@@ -207,7 +238,7 @@ impl Calls {
             [Some(rtp), rtcp].into_iter().flatten().for_each(|lane| link.tunnel.close_lane(lane));
             return None;
         }
-        Some(Ports { port: rtp.0, rtcp: rtcp.map(|lane| lane.0) })
+        Some(Ports::new(rtp.0, rtcp.map(|lane| lane.0)))
     }
 
     /// Joins the lanes that the peer names to ports of ours; the RTP port.
@@ -255,32 +286,28 @@ impl Calls {
         if entry.joints.len() <= index {
             entry.joints.resize_with(index + 1, || None);
         }
-        let is_rtp = carriage.has_rtcp();
-        match &mut entry.joints[index] {
+        let pair = match &mut entry.joints[index] {
             Some(joint) => {
-                let pair = joint.pair;
+                self.changes.replaced(index, joint);
                 (joint.carriage, joint.rtp, joint.rtcp) = (carriage, rtp, rtcp);
-                self.media.rejoin(2 * pair, rtp, links);
-                if let Some(rtcp) = rtcp {
-                    if self.media.joined(2 * pair + 1).is_some() {
-                        self.media.rejoin(2 * pair + 1, rtcp, links);
-                    } else {
-                        self.media.join(2 * pair + 1, Joined::new(link_id, rtcp, false, now), links);
+                for slot in [2 * joint.pair, 2 * joint.pair + 1] {
+                    if let Some(joined) = self.media.joined(slot) {
+                        self.changes.aimed(slot, &joined.aim);
                     }
                 }
+                joint.pair
             }
             empty => {
                 let Some(pair) = self.media.pool.take(out) else { return false };
                 *empty = Some(Joint { pair, carriage, rtp, rtcp });
-                self.media.join(2 * pair, Joined::new(link_id, rtp, is_rtp, now), links);
-                if let Some(rtcp) = rtcp {
-                    self.media.join(2 * pair + 1, Joined::new(link_id, rtcp, false, now), links);
-                }
+                self.changes.added(index);
                 if let Some(link) = links.get_mut(link_id) {
                     link.pairs += 1;
                 }
+                pair
             }
-        }
+        };
+        self.join_pair(place.leg, pair, carriage, rtp, rtcp, now, links, out);
         true
     }
 
@@ -295,20 +322,13 @@ impl Calls {
         let Some(pair) = self.joint(place).map(|joint| joint.pair) else { return };
         for (slot, target) in [(2 * pair, rtp), (2 * pair + 1, rtcp)] {
             if let Some(joined) = self.media.joined_mut(slot) {
-                joined.negotiate(party, target, near);
+                self.changes.aimed(slot, &joined.aim);
+                joined.aim.negotiate(party, target, near);
             }
         }
     }
 
     fn joint(&self, place: Place) -> Option<&Joint> {
         self.legs.get(place.leg)?.joints.get(place.index)?.as_ref()
-    }
-}
-
-fn kind(carriage: Carriage) -> Kind {
-    match carriage {
-        Carriage::Audio => Kind::Audio,
-        Carriage::Video => Kind::Video,
-        Carriage::OtherRtp | Carriage::Datagrams | Carriage::None => Kind::Other,
     }
 }

@@ -1,6 +1,6 @@
 //! What a contact point is told.
 
-use crate::{CallLimits, MediaConfig};
+use crate::{CallLimits, Marks, MediaConfig};
 use causeway_sip::transaction::{Timing, Transport};
 use causeway_tunnel::key::Assurance;
 use causeway_tunnel::{Config, Role};
@@ -27,6 +27,9 @@ pub struct ContactConfig {
     /// Addresses of services at which no media may be aimed, beside `sip`, `tunnel_listen` and `upstream`.
     /// A network of one address in `media_allow` overrules this.
     pub services: Vec<SocketAddr>,
+    /// Whether calls between phones behind one agent keep their media on that LAN: one policy for the domain.
+    /// Default true.
+    pub local_media: bool,
     /// How requests for phones find their way.
     pub mode: Mode,
     /// What agents may do.
@@ -38,6 +41,8 @@ pub struct ContactConfig {
     pub digest_keys: bool,
     /// Limits and intervals of the tunnels.
     pub tunnel: Config,
+    /// How what it sends is marked for routers.
+    pub marks: Marks,
     /// SIP timers.
     pub timing: Timing,
 }
@@ -55,11 +60,13 @@ impl ContactConfig {
             media: MediaConfig { ip: sip.ip(), low: 20_000, high: 29_999, ahead: 32 },
             media_allow: Vec::new(),
             services: Vec::new(),
+            local_media: true,
             mode: Mode::Plain,
             limits: Limits::default(),
             min_assurance: Assurance::None,
             digest_keys: false,
             tunnel: Config::new(Role::ContactPoint),
+            marks: Marks::default(),
             timing: Timing::default(),
         }
     }

@@ -62,7 +62,9 @@ impl ContactPoint {
     /// out before; others are passed over.
     pub fn new(config: ContactConfig, records: impl IntoIterator<Item = Record>) -> Self {
         let calls = config.limits.calls;
-        let half = Half::new(config.sip, config.timing, config.tunnel.clone(), config.media, calls);
+        let mut half =
+            Half::new(config.sip, config.timing, config.tunnel.clone(), config.media, calls, config.marks);
+        half.calls.local_media = config.local_media;
         let mut contact = Self {
             name: config.sip.to_string(),
             half,
@@ -221,7 +223,7 @@ impl ContactPoint {
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
-                    self.half.calls.ended(id, &mut self.half.links, out);
+                    self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
                 }
                 Event::Exhausted { id } => {
                     let (core, mut wire) = self.half.split(out);

@@ -29,14 +29,21 @@ impl ContactPoint {
         if let Some(link) = link {
             let config = &self.config;
             let allowed = |to| config.media_allowed(to);
-            let keys = LaneKeys::default();
-            let passing =
-                Passing { now: ctx.now, link, msg, from_phone, near: None, allowed: &allowed, keys };
+            let passing = Passing {
+                now: ctx.now,
+                link,
+                msg,
+                from_phone,
+                near: None,
+                nonce: ctx.random(),
+                allowed: &allowed,
+                keys: LaneKeys::default(),
+            };
             if let Some(body) = self.half.calls.response(id, &passing, &mut self.half.links, out) {
                 self.edit.set_body(msg, &body);
             }
         } else if msg.status().is_some_and(|status| status >= 200) {
-            self.half.calls.ended(id, &mut self.half.links, out);
+            self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
         }
         let (half, edit, now) = (&mut self.half, &mut self.edit, ctx.now);
         let mut relay = |out: &mut Outbox| {

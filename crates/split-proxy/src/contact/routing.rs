@@ -205,7 +205,7 @@ impl ContactPoint {
     fn pass_request(
         &mut self,
         id: Option<ServerId>,
-        ctx: &Ctx<'_>,
+        ctx: &mut Ctx<'_>,
         link: usize,
         msg: Msg<'_>,
         from_phone: bool,
@@ -213,7 +213,9 @@ impl ContactPoint {
     ) -> Result<Option<Vec<u8>>, (u16, String)> {
         let (config, keys) = (&self.config, self.lane_keys(link, msg, from_phone));
         let allowed = |to| config.media_allowed(to);
-        let passing = Passing { now: ctx.now, link, msg, from_phone, near: None, allowed: &allowed, keys };
+        let nonce = ctx.random();
+        let passing =
+            Passing { now: ctx.now, link, msg, from_phone, near: None, nonce, allowed: &allowed, keys };
         let body = self.half.calls.request(id, &passing, &mut self.half.links, out);
         body.map_err(|refusal| (refusal.status(), refusal.to_string()))
     }

@@ -6,10 +6,10 @@ mod receipt;
 mod slot;
 
 use crate::links::Links;
-use causeway_node::{Flow, Outbox, Time};
+use causeway_node::{Dscp, Flow, Outbox, Time};
 use causeway_tunnel::Lane;
 pub(crate) use pool::Pool;
-pub(crate) use slot::Joined;
+pub(crate) use slot::{Aim, Joined};
 use std::net::{IpAddr, SocketAddr};
 
 /// The flow of the first media port; below are those of signalling and tunnels, above only media ports.
@@ -66,7 +66,7 @@ impl Media {
     ) {
         let slot = Pool::index(flow).and_then(|index| self.pool.slots.get_mut(index)?.joined.as_mut());
         let Some(joined) = slot else { return };
-        if !joined.admits(from) {
+        if !joined.aim.admits(from) {
             joined.foreign += 1;
             return;
         }
@@ -94,7 +94,7 @@ impl Media {
             self.stray += 1;
             return;
         };
-        let Some(target) = joined.target else {
+        let Some(target) = joined.aim.target else {
             joined.homeless += 1;
             return;
         };
@@ -125,12 +125,29 @@ impl Media {
     }
 
     /// Joins a port to another lane, its counters kept.
-    pub(crate) fn rejoin(&mut self, index: usize, lane: Lane, links: &mut Links) {
+    pub(crate) fn rejoin(&mut self, index: usize, lane: Lane, rtp: bool, links: &mut Links) {
         if let Some(joined) = self.joined_mut(index) {
             let (link, old) = (joined.link, joined.lane);
-            joined.lane = lane;
+            (joined.lane, joined.rtp) = (lane, rtp);
             links.set_lane(link, old, None);
             links.set_lane(link, lane, Some(index));
+        }
+    }
+
+    /// Joins a port to nothing: it stays bound for its pair's sake.
+    pub(crate) fn leave(&mut self, index: usize, links: &mut Links) {
+        if let Some(joined) = self.pool.slots.get_mut(index).and_then(|slot| slot.joined.take()) {
+            links.set_lane(joined.link, joined.lane, None);
+        }
+    }
+
+    /// Marks what leaves on a port.
+    pub(crate) fn mark(&mut self, index: usize, dscp: Dscp, out: &mut Outbox) {
+        if let Some(slot) = self.pool.slots.get_mut(index)
+            && slot.dscp != dscp
+        {
+            slot.dscp = dscp;
+            out.mark(flow_of(index), dscp);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::slot::{Bound, Slot};
 use super::{MediaConfig, flow_of};
-use causeway_node::{Class, Flow, Level, Outbox};
+use causeway_node::{Class, Dscp, Flow, Level, Outbox};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -22,6 +22,8 @@ pub(crate) struct Pool {
     spare: Vec<usize>,
     /// Which pairs of the range are ours, by half their distance from its start.
     taken: Vec<bool>,
+    /// The number of the pair at each place that is taken.
+    pair_at: Vec<u32>,
     cursor: usize,
     used: usize,
     /// Binds that failed since the last one that did not.
@@ -39,6 +41,7 @@ impl Pool {
             opening: VecDeque::new(),
             spare: Vec::new(),
             taken: vec![false; if config.high > first { pairs } else { 0 }],
+            pair_at: vec![0; if config.high > first { pairs } else { 0 }],
             cursor: 0,
             used: 0,
             failures: 0,
@@ -89,8 +92,9 @@ impl Pool {
         self.cursor = (place + 1) % count;
         let port = self.config.first_even() + 2 * place as u16;
         let pair = self.spare.pop().unwrap_or(self.slots.len() / 2);
+        self.pair_at[place] = pair as u32;
         for half in 0..2u16 {
-            let slot = Slot { port: port + half, bound: Bound::Opening, joined: None };
+            let slot = Slot { port: port + half, dscp: Dscp::DEFAULT, bound: Bound::Opening, joined: None };
             let index = 2 * pair + usize::from(half);
             match self.slots.get_mut(index) {
                 Some(old) => *old = slot,
@@ -175,6 +179,13 @@ impl Pool {
         }
         self.close_pair(pair, out);
         self.refill(out);
+    }
+
+    /// The slot of an even port in use.
+    pub(crate) fn slot_of_port(&self, port: u16) -> Option<usize> {
+        let offset = usize::from(port.checked_sub(self.config.first_even())?);
+        let place = offset / 2;
+        (offset % 2 == 0 && *self.taken.get(place)?).then(|| 2 * self.pair_at[place] as usize)
     }
 
     /// The slot of a flow.

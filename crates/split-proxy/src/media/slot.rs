@@ -1,7 +1,7 @@
 //! One bound media port and the lane that it is joined to.
 
 use super::receipt::Receipt;
-use causeway_node::Time;
+use causeway_node::{Dscp, Time};
 use causeway_tunnel::Lane;
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,6 +22,8 @@ pub(crate) enum Bound {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub port: u16,
+    /// How its socket marks what it sends.
+    pub dscp: Dscp,
     pub bound: Bound,
     pub joined: Option<Joined>,
 }
@@ -30,9 +32,24 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Joined {
     pub link: usize,
+    pub leg: usize,
     pub lane: Lane,
     /// Whether its packets have RTP headers worth reading.
     pub rtp: bool,
+    /// Where packets from the tunnel go, and where others may come from.
+    pub aim: Aim,
+    pub from_net: Receipt,
+    pub to_net: Receipt,
+    /// Packets from an address that nobody has negotiated.
+    pub foreign: u64,
+    /// Packets from the tunnel while nobody was to get them.
+    pub homeless: u64,
+    pub last: Time,
+}
+
+/// What was negotiated for a port, and what its packets have taught since.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Aim {
     /// Where packets from the tunnel go.
     pub target: Option<SocketAddr>,
     /// `target` is where a packet has come from, no longer only what was negotiated.
@@ -44,18 +61,11 @@ pub(crate) struct Joined {
     /// The address that the party's signalling came from, where media may come from as well: an agent knows it.
     /// A phone beside its agent may use any address of the host that they share, the loopback one included.
     near: Option<IpAddr>,
-    pub from_net: Receipt,
-    pub to_net: Receipt,
-    /// Packets from an address that nobody has negotiated.
-    pub foreign: u64,
-    /// Packets from the tunnel while nobody was to get them.
-    pub homeless: u64,
-    pub last: Time,
 }
 
 /// A party's address, and whether it wants to be sent to: one that holds does not, but may go on sending, music
 /// for instance.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Remote {
     party: u32,
     address: SocketAddr,
@@ -63,16 +73,13 @@ struct Remote {
 }
 
 impl Joined {
-    pub(crate) fn new(link: usize, lane: Lane, rtp: bool, now: Time) -> Self {
+    pub(crate) fn new(link: usize, leg: usize, lane: Lane, rtp: bool, now: Time) -> Self {
         Self {
             link,
+            leg,
             lane,
             rtp,
-            target: None,
-            latched: false,
-            negotiated: None,
-            remotes: Vec::new(),
-            near: None,
+            aim: Aim::default(),
             from_net: Receipt::default(),
             to_net: Receipt::default(),
             foreign: 0,
@@ -80,7 +87,9 @@ impl Joined {
             last: now,
         }
     }
+}
 
+impl Aim {
     /// A description names the address of a party; it is the one to send to until another description comes.
     /// The same again changes nothing.
     pub(crate) fn negotiate(&mut self, party: u32, address: Option<SocketAddr>, near: Option<IpAddr>) {
@@ -106,6 +115,11 @@ impl Joined {
             let address = (!remote.held).then_some(remote.address);
             self.aim(address);
         }
+    }
+
+    /// What was negotiated last, if signalling comes from the same address: then it is no guess where that is.
+    pub(crate) fn at_its_source(&self) -> Option<SocketAddr> {
+        self.negotiated.filter(|address| self.near == Some(address.ip()))
     }
 
     fn aim(&mut self, address: Option<SocketAddr>) {
@@ -154,8 +168,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn joined() -> Joined {
-        Joined::new(0, Lane(17), true, Time::ZERO)
+    fn joined() -> Aim {
+        Joined::new(0, 0, Lane(17), true, Time::ZERO).aim
     }
 
     #[test]
