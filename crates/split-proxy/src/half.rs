@@ -1,6 +1,7 @@
 //! What agent and contact point have in common: transactions, the network side, the tunnels, the calls.
 
 use crate::calls::{CallLimits, Calls};
+use crate::keys::Told;
 use crate::links::{Link, Links, Wire};
 use crate::marks::Marks;
 use crate::media::{FIRST_FLOW, MediaConfig};
@@ -41,6 +42,8 @@ pub(crate) struct Heard {
     pub unwanted: bool,
     /// The peer is going for good.
     pub leaving: bool,
+    /// What it said of keys.
+    pub keys: Vec<Told>,
 }
 
 impl Half {
@@ -110,12 +113,15 @@ impl Half {
         ctx: &Ctx<'_>,
         flow: Flow,
         peer: SocketAddr,
+        exporter: Option<[u8; 32]>,
         out: &mut Outbox,
     ) -> usize {
         let tunnel = Tunnel::new(self.tunnel.clone(), ctx.now);
         out.mark(flow, self.calls.marks.tunnel);
         out.wake(flow);
-        self.links.insert(Link::new(flow, peer, tunnel, ctx.unix_ms))
+        let mut link = Link::new(flow, peer, tunnel, ctx.unix_ms);
+        link.keys.connected(exporter, 0, &mut link.tunnel);
+        self.links.insert(link)
     }
 
     /// Bytes from a tunnel: media goes on at once, SIP messages wait in [`Half::arrived`].
@@ -126,7 +132,7 @@ impl Half {
         if let Some(link) = self.links.get_mut(id) {
             let media = &mut self.calls.media;
             // A slot is looked up beside the tunnel, which the event borrows.
-            let Link { tunnel, framer, lanes, .. } = link;
+            let Link { tunnel, framer, lanes, keys, .. } = link;
             while let Some(event) = tunnel.next(now, &mut input) {
                 match event {
                     Event::Datagram { lane, payload } => {
@@ -134,7 +140,10 @@ impl Half {
                     }
                     Event::Sip(bytes) => framer.push(bytes),
                     Event::Up(_) => heard.up = true,
-                    Event::LaneOpened { .. } | Event::Key(_) => {}
+                    Event::LaneOpened { .. } => {}
+                    Event::Key(message) => {
+                        heard.keys.extend(keys.heard(now, self.tunnel.role, tunnel, message));
+                    }
                     Event::LaneClosed { lane, .. } => closed.push(lane),
                     Event::Dead(why) => {
                         heard.unwanted = is_unwanted(&why);
@@ -238,8 +247,8 @@ impl Half {
 }
 
 fn is_unwanted(why: &Why) -> bool {
-    use GoodbyeReason::{Overloaded, Refused, Replaced};
-    matches!(why, Why::Goodbye { reason: Overloaded | Refused | Replaced, .. })
+    use GoodbyeReason::{Intercepted, Overloaded, Refused, Replaced};
+    matches!(why, Why::Goodbye { reason: Intercepted | Overloaded | Refused | Replaced, .. })
 }
 
 fn is_leaving(why: &Why) -> bool {

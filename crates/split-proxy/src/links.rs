@@ -1,5 +1,6 @@
 //! The tunnels of one half and what belongs to each of them.
 
+use crate::keys::Book;
 use causeway_node::{Flow, Outbox, Time, Timers};
 use causeway_sip::Framer;
 use causeway_sip::hub::Hub;
@@ -39,6 +40,8 @@ pub(crate) struct Link {
     pub tunnel: Tunnel,
     pub framer: Framer,
     pub lanes: LaneTable,
+    /// The keys of its users.
+    pub keys: Book,
     /// Legs and port pairs in use on it.
     pub calls: usize,
     pub pairs: usize,
@@ -58,6 +61,7 @@ impl Link {
             tunnel,
             framer: Framer::new(),
             lanes: LaneTable::default(),
+            keys: Book::default(),
             calls: 0,
             pairs: 0,
             owner: usize::MAX,

@@ -29,6 +29,7 @@ pub(crate) fn tunnel(link: &Link, now: Time) -> Status {
         "sip_bytes_received": stats.sip_received_bytes,
         "waiting_bytes": stats.waiting_bytes,
         "datagrams": lane(&stats.datagrams),
+        "users": link.keys.status(now, &link.tunnel),
     })
 }
 
@@ -40,6 +41,8 @@ fn lane(stats: &LaneStats) -> Status {
         "received_bytes": stats.received_bytes,
         "late_dropped": stats.late_dropped,
         "queue_dropped": stats.queue_dropped,
+        "withheld": stats.withheld,
+        "refused": stats.refused,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What an agent is told.
 
-use crate::{CallLimits, Marks, MediaConfig};
+use crate::{CallLimits, KeyPolicy, Marks, MediaConfig};
 use causeway_sip::transaction::Timing;
 use causeway_tunnel::{Config, Instance, Role};
 use std::fmt;
@@ -75,6 +75,8 @@ pub struct AgentConfig {
     /// Stable identity of this agent, 128 random bits that are **secret**: whoever presents them to the
     /// contact point takes over this agent's registrations. `None` draws new ones at every start.
     pub instance: Option<Instance>,
+    /// What is known of the users, for the keys that seal their media, and what they demand.
+    pub keys: KeyPolicy,
     /// Limits and intervals of the tunnel.
     pub tunnel: Config,
     /// How what it sends is marked for routers.
@@ -111,6 +113,7 @@ impl AgentConfig {
             listen,
             media: MediaConfig { ip: listen.ip(), low: 40_000, high: 40_999, ahead: 8 },
             instance: None,
+            keys: KeyPolicy::default(),
             tunnel: Config::new(Role::Agent),
             marks: Marks::default(),
             timing: Timing::default(),

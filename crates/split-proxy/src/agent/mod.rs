@@ -2,6 +2,7 @@
 
 mod config;
 mod demand;
+mod keys;
 mod phones;
 mod places;
 mod routing;
@@ -11,6 +12,7 @@ mod uplink;
 pub use config::{AgentConfig, ContactAddress, HttpProxy};
 
 use crate::half::{Half, from_tunnel};
+use crate::keys::Registrations;
 use causeway_node::{Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
 use causeway_sip::Edit;
 use causeway_sip::proxy::Event;
@@ -27,6 +29,8 @@ pub struct Agent {
     half: Half,
     uplink: Uplink,
     phones: Phones,
+    /// What the keys of users are inherited from.
+    registrations: Registrations,
     /// Requests from phones that wait for the tunnel, and until when.
     waiting: VecDeque<(ServerId, Time)>,
     demand: Demand,
@@ -53,6 +57,7 @@ impl Agent {
             half,
             uplink: Uplink::new(),
             phones: Phones::default(),
+            registrations: Registrations::default(),
             waiting: VecDeque::new(),
             demand: Demand::default(),
             sweep: Time::ZERO,
@@ -88,10 +93,12 @@ impl Agent {
         if heard.up {
             self.uplink.up();
             out.notice(Level::Info, format!("tunnel to {} is up", self.contact()));
+            self.offer_keys(ctx, id, out);
             self.offer_again(ctx, out);
         }
         self.receive(ctx, out);
-        if let Some(why) = heard.dead {
+        let intercepted = self.told_of_keys(ctx, id, heard.keys, out);
+        if let Some(why) = heard.dead.or(intercepted) {
             if heard.unwanted {
                 self.uplink.be_patient();
             }
@@ -156,6 +163,7 @@ impl Agent {
             }
         }
         self.look_for_need(ctx, out);
+        self.end_keys(ctx.now, out);
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.phones.sweep(ctx.now);
@@ -228,8 +236,8 @@ impl Agent {
         match input {
             Input::Start => self.start(ctx, out),
             Input::Stream { flow, bytes } => self.stream(ctx, flow, bytes, out),
-            Input::Opened { flow, peer, .. } if self.uplink.awaits(flow) => {
-                let link = self.half.new_link(ctx, flow, peer, out);
+            Input::Opened { flow, peer, exporter, .. } if self.uplink.awaits(flow) => {
+                let link = self.half.new_link(ctx, flow, peer, exporter, out);
                 self.uplink.opened(ctx.now, link);
             }
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
@@ -254,7 +262,8 @@ impl Node for Agent {
     fn deadline(&self) -> Option<Time> {
         let queue = self.waiting.front().map(|(_, until)| *until);
         let demand = self.config.on_demand.map(|_| self.demand.deadline());
-        [self.half.deadline(), self.uplink.deadline(), queue, demand, Some(self.sweep)]
+        let keys = self.registrations.deadline();
+        [self.half.deadline(), self.uplink.deadline(), queue, keys, demand, Some(self.sweep)]
             .into_iter()
             .flatten()
             .min()

@@ -3,6 +3,7 @@
 use super::{Agent, State, phones};
 use crate::calls::Passing;
 use crate::half::{begins_dialog, from_tunnel, is_at, own_routes};
+use crate::keys::LaneKeys;
 use crate::links::Link;
 use causeway_node::{Ctx, Outbox, Time};
 use causeway_sip::proxy::Identity;
@@ -71,7 +72,11 @@ impl Agent {
         if msg.method() == Method::Register && !msg.has_token(HeaderId::Supported, b"path") {
             self.edit.append(msg, b"Supported", &[b"path"]);
         }
-        let passing = passing(ctx.now, link, message, true, Some(from.peer));
+        let mut passing = passing(ctx.now, link, message, true, Some(from.peer));
+        passing.keys = self.lane_keys(link, msg, true);
+        if self.lacks_key(link, msg, passing.keys) {
+            return self.reply(ctx, id, 403, Some("User Key Demanded But Not In Force"), out);
+        }
         self.forward(ctx, id, &passing, hop, out);
     }
 
@@ -108,7 +113,12 @@ impl Agent {
             let route = record_route(&self.name, hop.transport);
             self.edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[route.as_bytes()]);
         }
-        let passing = passing(ctx.now, link, message, false, Some(hop.peer));
+        let mut passing = passing(ctx.now, link, message, false, Some(hop.peer));
+        passing.keys = self.lane_keys(link, msg, false);
+        // The caller is forbidden nothing, and may find it otherwise in a moment.
+        if self.lacks_key(link, msg, passing.keys) {
+            return self.reply(ctx, id, 480, Some("User Key Demanded But Not In Force"), out);
+        }
         self.forward(ctx, id, &passing, hop, out);
     }
 
@@ -149,6 +159,7 @@ impl Agent {
         let status = msg.status().unwrap_or(500);
         if from_phone {
             self.phone_is_answered(ctx.now, message, asker, asked_in_dialog);
+            self.registration_answered(ctx, id, msg, out);
         } else {
             if let Some(phone) = self.phone_of(ctx.now, id, out) {
                 self.phones.learn(ctx.now, msg, phone);
@@ -233,5 +244,6 @@ fn passing<'a>(
 ) -> Passing<'a> {
     // Phones may send their media wherever they like on their own LAN.
     let near = near.map(|address| address.ip());
-    Passing { now, link, msg: message.msg(), from_phone, near, nonce: [0; 12], allowed: &|_| true }
+    let (msg, keys) = (message.msg(), LaneKeys::default());
+    Passing { now, link, msg, from_phone, near, nonce: [0; 12], allowed: &|_| true, keys }
 }

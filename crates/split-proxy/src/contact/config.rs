@@ -2,6 +2,7 @@
 
 use crate::{CallLimits, Marks, MediaConfig};
 use causeway_sip::transaction::{Timing, Transport};
+use causeway_tunnel::key::Assurance;
 use causeway_tunnel::{Config, Role};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -33,6 +34,11 @@ pub struct ContactConfig {
     pub mode: Mode,
     /// What agents may do.
     pub limits: Limits,
+    /// What the keys of users must be worth: calls without one that good are refused. Default none.
+    pub min_assurance: Assurance,
+    /// Whether a subscriber database answers for HA1 ([`causeway_node::Question::UserKey`]), so that keys of the
+    /// assurance `digest` can be agreed on. Default false.
+    pub digest_keys: bool,
     /// Limits and intervals of the tunnels.
     pub tunnel: Config,
     /// How what it sends is marked for routers.
@@ -57,6 +63,8 @@ impl ContactConfig {
             local_media: true,
             mode: Mode::Plain,
             limits: Limits::default(),
+            min_assurance: Assurance::None,
+            digest_keys: false,
             tunnel: Config::new(Role::ContactPoint),
             marks: Marks::default(),
             timing: Timing::default(),

@@ -4,6 +4,7 @@
 mod admission;
 mod config;
 mod contacts;
+mod keys;
 mod loops;
 mod owners;
 mod responses;
@@ -17,7 +18,9 @@ pub use tokens::SPACE;
 use crate::half::{Half, TUNNEL_FLOW, from_tunnel, refusal};
 use crate::links::Link;
 use admission::Gauge;
-use causeway_node::{Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire};
+use causeway_node::{
+    Answer, Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire,
+};
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::Hop;
 use causeway_sip::{Edit, Message};
@@ -43,6 +46,7 @@ pub struct ContactPoint {
     name: String,
     edit: Edit,
     counters: Counters,
+    keys: keys::Keys,
 }
 
 /// What did not pass.
@@ -72,6 +76,7 @@ impl ContactPoint {
             draining: false,
             edit: Edit::new(),
             counters: Counters::default(),
+            keys: keys::Keys::default(),
             config,
         };
         for stored in records.into_iter().filter_map(|record| tokens::restore(&record)) {
@@ -93,7 +98,14 @@ impl ContactPoint {
         self.half.links.len()
     }
 
-    fn accept(&mut self, ctx: &mut Ctx<'_>, flow: Flow, peer: SocketAddr, out: &mut Outbox) {
+    fn accept(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        flow: Flow,
+        peer: SocketAddr,
+        exporter: Option<[u8; 32]>,
+        out: &mut Outbox,
+    ) {
         let limits = self.config.limits;
         let address = self.per_address.entry(peer.ip()).or_default();
         let full = self.half.links.len() >= limits.tunnels || *address >= limits.tunnels_per_address;
@@ -105,7 +117,7 @@ impl ContactPoint {
             return out.close(flow);
         }
         *address += 1;
-        let link = self.half.new_link(ctx, flow, peer, out);
+        let link = self.half.new_link(ctx, flow, peer, exporter, out);
         self.gauges.insert(link, Gauge::new(&limits, ctx.now));
     }
 
@@ -116,7 +128,8 @@ impl ContactPoint {
             self.up(ctx, id, out);
         }
         self.receive(ctx, out);
-        if let Some(why) = heard.dead {
+        let intercepted = self.told_of_keys(ctx, id, heard.keys, out);
+        if let Some(why) = heard.dead.or(intercepted) {
             self.drop_tunnel(ctx, id, &why, true, out);
         }
     }
@@ -162,6 +175,7 @@ impl ContactPoint {
             owner.link = None;
         }
         self.owners.end_nameless(owner, &mut self.tokens);
+        self.forget_keys(id, owner);
         self.events(ctx, out);
     }
 
@@ -228,6 +242,7 @@ impl ContactPoint {
         for (id, why) in self.half.timeout(ctx.now, out) {
             self.drop_tunnel(ctx, id, &why.to_string(), true, out);
         }
+        self.end_keys(ctx.now, out);
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.tokens.sweep(ctx.unix_ms, out);
@@ -273,7 +288,10 @@ impl ContactPoint {
                 out.listen(LISTENER, self.config.tunnel_listen, Wire::Tls, Class::Media);
             }
             Input::Stream { flow, bytes } => self.stream(ctx, flow, bytes, out),
-            Input::Opened { flow, listener: Some(LISTENER), peer, .. } => self.accept(ctx, flow, peer, out),
+            Input::Opened { flow, listener: Some(LISTENER), peer, exporter, .. } => {
+                self.accept(ctx, flow, peer, exporter, out);
+            }
+            Input::Answer { question, answer: Answer::UserKey(key) } => self.key_derived(question, key, out),
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
             Input::Timeout => self.timeout(ctx, out),
             Input::Drain if !self.draining => {
@@ -294,7 +312,10 @@ impl Node for ContactPoint {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.half.deadline(), Some(self.sweep)].into_iter().flatten().min()
+        [self.half.deadline(), self.keys.registrations.deadline(), Some(self.sweep)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn fill(&mut self, ctx: &mut Ctx<'_>, flow: Flow, room: usize, buf: &mut Vec<u8>) {
