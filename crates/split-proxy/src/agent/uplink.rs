@@ -11,6 +11,10 @@ use std::time::Duration;
 const FLOWS: u32 = 1 << 16;
 /// A tunnel that was up for this long makes the next attempt begin with the least delay again.
 const STEADY: Duration = Duration::from_secs(10);
+/// While calls wait for the tunnel, attempts begin so far apart …
+const HURRY: Duration = Duration::from_secs(1);
+/// … and may take so long: a SYN that was lost is repeated after a second, and the next attempt comes soon.
+const HURRIED: Duration = Duration::from_millis(1500);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -32,6 +36,10 @@ pub(super) struct Uplink {
     question: u64,
     flows: u32,
     failures: u32,
+    /// When the last attempt began.
+    began: Time,
+    /// Until when calls wait for the tunnel.
+    pub hurry: Option<Time>,
     /// Why the last attempt or the last tunnel ended.
     pub why: String,
     pub attempts: u64,
@@ -39,7 +47,16 @@ pub(super) struct Uplink {
 
 impl Uplink {
     pub(super) fn new() -> Self {
-        Self { state: State::Stopped, question: 0, flows: 0, failures: 0, why: String::new(), attempts: 0 }
+        Self {
+            state: State::Stopped,
+            question: 0,
+            flows: 0,
+            failures: 0,
+            began: Time::ZERO,
+            hurry: None,
+            why: String::new(),
+            attempts: 0,
+        }
     }
 
     /// The link of a tunnel that can carry requests.
@@ -50,7 +67,13 @@ impl Uplink {
         }
     }
 
-    pub(super) fn begin(&mut self, config: &AgentConfig, out: &mut Outbox) {
+    /// Whether the connection of this link is the one that there is.
+    pub(super) fn is_on(&self, id: usize) -> bool {
+        matches!(self.state, State::Open { link, .. } if link == id)
+    }
+
+    pub(super) fn begin(&mut self, now: Time, config: &AgentConfig, out: &mut Outbox) {
+        self.began = now;
         self.question += 1;
         self.attempts += 1;
         self.state = State::Resolving;
@@ -89,7 +112,9 @@ impl Uplink {
         self.flows = self.flows.wrapping_add(1);
         let server_name = config.contact_host.clone();
         out.connect(flow, Connect { to, transport: Transport::Tls, server_name, class: Class::Media });
-        self.state = State::Connecting { flow, to, rest, until: ctx.now + config.connect_timeout };
+        let hurried = self.hurry.is_some_and(|until| ctx.now < until);
+        let patience = if hurried { config.connect_timeout.min(HURRIED) } else { config.connect_timeout };
+        self.state = State::Connecting { flow, to, rest, until: ctx.now + patience };
     }
 
     /// Whether this is the connection that is being opened.
@@ -117,6 +142,7 @@ impl Uplink {
         if let State::Open { up, .. } = &mut self.state {
             *up = true;
         }
+        self.hurry = None;
     }
 
     /// The contact point does not want us now: the next attempt waits for as long as attempts ever do.
@@ -136,6 +162,14 @@ impl Uplink {
             && ctx.now.since(since) >= STEADY
         {
             self.failures = 0;
+        }
+        if self.hurry.is_some_and(|until| ctx.now < until) {
+            let until = ctx.now.max(self.began + HURRY);
+            let wait = until.since(ctx.now).as_secs_f64();
+            out.notice(Level::Warn, format!("{why}; its calls wait, next attempt in {wait:.1} s"));
+            self.why = why;
+            self.state = State::Waiting { until };
+            return;
         }
         let longest = config.retry_least.saturating_mul(1 << self.failures.min(16)).min(config.retry_most);
         self.failures = self.failures.saturating_add(1);
@@ -157,7 +191,7 @@ impl Uplink {
 
     pub(super) fn timeout(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, out: &mut Outbox) {
         match self.state {
-            State::Waiting { until } if ctx.now >= until => self.begin(config, out),
+            State::Waiting { until } if ctx.now >= until => self.begin(ctx.now, config, out),
             State::Connecting { flow, until, .. } if ctx.now >= until => {
                 out.close(flow);
                 self.refused(ctx, config, "it takes too long", out);

@@ -287,7 +287,7 @@ impl Calls {
                 links.set_lane(entry.link, lane, None);
                 if let Some(link) = links.get_mut(entry.link) {
                     link.tunnel.close_lane(lane);
-                    out.wake(link.flow);
+                    link.wake(out);
                 }
             }
             self.media.pool.release(joint.pair, out);

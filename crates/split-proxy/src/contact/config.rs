@@ -5,6 +5,7 @@ use causeway_sip::transaction::{Timing, Transport};
 use causeway_tunnel::{Config, Role};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Settings of a [`crate::ContactPoint`].
 #[derive(Clone, Debug)]
@@ -28,6 +29,9 @@ pub struct ContactConfig {
     pub services: Vec<SocketAddr>,
     /// How requests for phones find their way.
     pub mode: Mode,
+    /// For how long a tunnel that has lost its connection keeps its calls, ports and what waits for it; whole
+    /// seconds. 0 ends them at once. Default 30 s.
+    pub grace: Duration,
     /// What agents may do.
     pub limits: Limits,
     /// Limits and intervals of the tunnels.
@@ -50,6 +54,7 @@ impl ContactConfig {
             media_allow: Vec::new(),
             services: Vec::new(),
             mode: Mode::Plain,
+            grace: Duration::from_secs(30),
             limits: Limits::default(),
             tunnel: Config::new(Role::ContactPoint),
             timing: Timing::default(),

@@ -211,6 +211,7 @@ pub struct Lab {
     pub agents: Vec<NodeId>,
     pub phones: Vec<NodeId>,
     pub phone_hosts: Vec<causeway_sim::HostId>,
+    pub nats: Vec<causeway_sim::NatId>,
 }
 
 pub fn contact_config() -> ContactConfig {
@@ -235,8 +236,15 @@ impl Lab {
         let mut config = contact_config();
         change(&mut config);
         let contact = world.add(contact_host, "contact", ContactPoint::new(config, []));
-        let mut lab =
-            Self { world, server, contact, agents: Vec::new(), phones: Vec::new(), phone_hosts: Vec::new() };
+        let mut lab = Self {
+            world,
+            server,
+            contact,
+            agents: Vec::new(),
+            phones: Vec::new(),
+            phone_hosts: Vec::new(),
+            nats: Vec::new(),
+        };
         for n in 0..customers {
             lab.add_customer(n);
         }
@@ -261,6 +269,7 @@ impl Lab {
         self.agents.push(agent);
         self.phones.push(phone);
         self.phone_hosts.push(host);
+        self.nats.push(nat);
     }
 
     pub fn world_host_of_phone(&self, n: usize) -> causeway_sim::HostId {
