@@ -365,7 +365,7 @@ fn intercepted(agents: fn(&mut AgentConfig)) -> Lab {
     lab.world.add(host, "inspector", Inspector::default());
     lab.world.name("contact.example.com", &[MIDDLE]);
     for n in 0..2 {
-        lab.add_customer_with(common::V4, n, |_| {});
+        lab.add_customer_with(V4, n, |_| {});
     }
     let agents = lab.agents.clone();
     lab.world.must(5 * S, "the tunnels come up", |world| {

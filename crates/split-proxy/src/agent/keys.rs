@@ -45,7 +45,7 @@ impl Agent {
         let secrets = self.config.keys.secrets(aor, credential);
         if let Some(link) = self.half.links.get_mut(link) {
             link.keys.offer(ctx, &mut link.tunnel, aor, credential, secrets);
-            out.wake(link.flow);
+            link.wake(out);
         }
     }
 
@@ -60,7 +60,7 @@ impl Agent {
         self.registrations.end(SELF, aor);
         if let Some(link) = self.uplink.link().and_then(|link| self.half.links.get_mut(link)) {
             link.keys.end(&mut link.tunnel, aor, DropReason::Ended);
-            out.wake(link.flow);
+            link.wake(out);
         }
     }
 

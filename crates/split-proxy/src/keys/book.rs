@@ -78,6 +78,11 @@ impl Book {
         }
     }
 
+    /// The exporter of the connection that there is.
+    pub(crate) fn exporter(&self) -> Option<[u8; 32]> {
+        self.exporter.as_deref().copied()
+    }
+
     /// The number of a user; 0 for one that has none.
     pub(crate) fn number(&self, aor: &[u8]) -> u32 {
         self.by_aor.get(aor).copied().unwrap_or(0)

@@ -104,7 +104,7 @@ impl Tunnel {
     #[inline]
     pub(super) fn unseal(&mut self, lane: Lane, whole: Option<&[u8]>) -> Incoming {
         let Some(state) = self.lanes.get_mut(lane) else { return Incoming::Refused };
-        let payload = whole.unwrap_or_else(|| self.reader.assembled());
+        let payload = whole.unwrap_or_else(|| self.conn.reader.assembled());
         let incoming = self.keys.incoming(state.user, state.demand, lane, payload, &mut self.opened);
         state.stats.refused += u64::from(incoming == Incoming::Refused);
         incoming
