@@ -48,8 +48,10 @@ pub struct Config {
     pub lane_bytes: usize,
     /// Bytes of packets waiting on all lanes together; the least urgent gives way. Default 1 MiB.
     pub total_bytes: usize,
-    /// Bytes of SIP waiting; more is refused. Default 1 MiB.
+    /// Bytes of SIP waiting to be sent, or sent and not acknowledged; more is refused. Default 1 MiB.
     pub sip_bytes: usize,
+    /// An acknowledgement of SIP that nothing else takes along goes after this time. Default 100 ms.
+    pub ack_delay: Duration,
     /// Control messages taken per second in the long run. Default 500.
     pub control_rate: u32,
     /// Control messages taken at once. Default 5,000.
@@ -78,6 +80,7 @@ impl Config {
             lane_bytes: 128 << 10,
             total_bytes: 1 << 20,
             sip_bytes: 1 << 20,
+            ack_delay: Duration::from_millis(100),
             control_rate: 500,
             control_burst: 5000,
             user_keys: true,
@@ -95,6 +98,7 @@ impl Config {
             offered: if self.user_keys { crate::key::FEATURE } else { 0 },
             software: self.software.clone(),
             instance: self.instance,
+            resume: None,
         }
     }
 

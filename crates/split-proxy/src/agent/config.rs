@@ -93,6 +93,10 @@ pub struct AgentConfig {
     pub retry_least: Duration,
     /// Default 30 s.
     pub retry_most: Duration,
+    /// For how long calls and requests wait for the tunnel to come back after a cut; the contact point's own
+    /// such time counts where it is shorter. Meanwhile an attempt is made every second. 0 ends them at once.
+    /// Default 30 s.
+    pub grace: Duration,
     /// How long one attempt may take, until the connection is open. Default 10 s.
     pub connect_timeout: Duration,
 }
@@ -122,6 +126,7 @@ impl AgentConfig {
             patience: Duration::from_secs(4),
             retry_least: Duration::from_secs(1),
             retry_most: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
         }
     }

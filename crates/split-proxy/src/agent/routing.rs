@@ -44,7 +44,7 @@ impl Agent {
         if self.draining && msg.method() == Method::Invite && msg.to_tag().is_none() {
             return self.reply(ctx, id, 503, Some("Shutting Down"), out);
         }
-        match self.uplink.link() {
+        match self.link() {
             Some(link) => self.forward_up(ctx, id, message, from, link, out),
             None if self.waiting.len() < self.config.queue => {
                 self.waiting.push_back((id, ctx.now + self.config.patience));
@@ -82,7 +82,7 @@ impl Agent {
 
     /// Offers what has waited to the new tunnel.
     pub(super) fn offer_again(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
-        let Some(link) = self.uplink.link() else { return };
+        let Some(link) = self.link() else { return };
         for (id, _) in std::mem::take(&mut self.waiting) {
             let request = self.half.core.request(id).cloned().zip(self.half.core.from(id));
             if let Some((message, from)) = request
@@ -167,7 +167,7 @@ impl Agent {
             let ours = |value: &[u8]| crate::half::leads_to(value, self.config.listen);
             self.edit.remove_values(msg, HeaderId::RecordRoute, ours);
         }
-        let link = if from_phone { self.uplink.link() } else { self.half.links.of(&asker) };
+        let link = if from_phone { self.link() } else { self.half.links.of(&asker) };
         if let Some(link) = link {
             let phone = if from_phone { Some(asker) } else { self.phone_of(ctx.now, id, out) };
             let near = phone.map(|hop| hop.peer);
@@ -206,7 +206,7 @@ impl Agent {
     pub(super) fn ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
         let from_phone = !from_tunnel(&from);
-        let link = if from_phone { self.uplink.link() } else { self.half.links.of(&from) };
+        let link = if from_phone { self.link() } else { self.half.links.of(&from) };
         let Some(link) = link else { return };
         let hop = match from_phone {
             true => self.half.links.get(link).map(Link::hop),

@@ -6,6 +6,7 @@ use causeway_tunnel::key::Assurance;
 use causeway_tunnel::{Config, Role};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Settings of a [`crate::ContactPoint`].
 #[derive(Clone, Debug)]
@@ -32,6 +33,9 @@ pub struct ContactConfig {
     pub local_media: bool,
     /// How requests for phones find their way.
     pub mode: Mode,
+    /// For how long a tunnel that has lost its connection keeps its calls, ports and what waits for it; whole
+    /// seconds. 0 ends them at once. Default 30 s.
+    pub grace: Duration,
     /// What agents may do.
     pub limits: Limits,
     /// What the keys of users must be worth: calls without one that good are refused. Default none.
@@ -62,6 +66,7 @@ impl ContactConfig {
             services: Vec::new(),
             local_media: true,
             mode: Mode::Plain,
+            grace: Duration::from_secs(30),
             limits: Limits::default(),
             min_assurance: Assurance::None,
             digest_keys: false,

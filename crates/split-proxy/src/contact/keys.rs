@@ -63,7 +63,7 @@ impl ContactPoint {
         let link = self.owners.get(owner).and_then(|owner: &Owner| owner.link);
         if let Some(link) = link.and_then(|link| self.half.links.get_mut(link)) {
             link.keys.end(&mut link.tunnel, aor, DropReason::Ended);
-            out.wake(link.flow);
+            link.wake(out);
         }
     }
 
@@ -107,7 +107,7 @@ impl ContactPoint {
 
     fn on_offer(&mut self, ctx: &mut Ctx<'_>, link_id: usize, offer: Box<Offer>, out: &mut Outbox) {
         let Some(link) = self.half.links.get_mut(link_id) else { return };
-        out.wake(link.flow);
+        link.wake(out);
         let (user, epoch) = (offer.user, offer.epoch);
         let Some(credential) = self.keys.registrations.credential(link.owner, &offer.aor) else {
             return link.keys.refuse(&mut link.tunnel, user, DropReason::Unknown);
@@ -165,7 +165,7 @@ impl ContactPoint {
     pub(super) fn key_derived(&mut self, question: u64, key: Option<DerivedKey>, out: &mut Outbox) {
         let Some(Waiting { link: id, user, epoch }) = self.keys.asked.remove(&question) else { return };
         let Some(link) = self.half.links.get_mut(id) else { return };
-        out.wake(link.flow);
+        link.wake(out);
         if link.keys.offered(user, epoch).is_none() {
             return;
         }

@@ -237,7 +237,7 @@ impl ContactPoint {
     /// The tunnel that a request from the operator goes into.
     fn route_to_phone(&self, msg: Msg<'_>) -> Option<(Hop, usize)> {
         let link = self.owners.get(self.owner_of(msg)?)?.link?;
-        let hop = self.half.links.get(link).filter(|link| link.tunnel.is_up()).map(Link::hop)?;
+        let hop = self.half.links.get(link).filter(|link| link.tunnel.lives()).map(Link::hop)?;
         Some((hop, link))
     }
 

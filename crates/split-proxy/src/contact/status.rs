@@ -50,6 +50,7 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         "denied": contact.counters.denied,
         "foreign_requests": contact.counters.foreign,
         "tunnels_refused": contact.counters.tunnels_refused,
+        "tickets_refused": contact.counters.tickets_refused,
         "refused": refused(&contact.half),
     })
 }
