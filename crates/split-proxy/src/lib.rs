@@ -35,6 +35,7 @@ mod agent;
 mod calls;
 mod contact;
 mod description;
+pub mod fuzzing;
 mod half;
 mod keys;
 mod links;

@@ -45,8 +45,30 @@ fn give_database(lab: &mut Lab) {
     lab.world.user_keys(move |asked| subscribers.user_key(asked));
 }
 
+/// A lab whose agents are told this of their users.
+fn lab_with(
+    seed: u64,
+    customers: usize,
+    contact: impl Fn(&mut ContactConfig),
+    agents: fn(&mut AgentConfig),
+) -> Lab {
+    let mut lab = Lab::new(seed, 0, contact);
+    add_customers(&mut lab, customers, agents);
+    lab
+}
+
+fn add_customers(lab: &mut Lab, customers: usize, agents: fn(&mut AgentConfig)) {
+    for n in 0..customers {
+        lab.add_customer_with(V4, n, agents);
+    }
+    let agents = lab.agents.clone();
+    lab.world.must(5 * S, "the tunnels come up", |world| {
+        agents.iter().all(|agent| world.node::<Agent>(*agent).is_up())
+    });
+}
+
 fn lab(seed: u64, customers: usize, agents: fn(&mut AgentConfig)) -> Lab {
-    let mut lab = Lab::with(seed, customers, with_database, agents);
+    let mut lab = lab_with(seed, customers, with_database, agents);
     give_database(&mut lab);
     lab
 }
@@ -140,11 +162,11 @@ fn without_an_account_the_header_is_what_is_inherited() {
 
 #[test]
 fn a_contact_point_without_a_database_falls_back_to_the_header_or_refuses() {
-    let mut lenient = Lab::with(3, 1, |_| {}, with_accounts);
+    let mut lenient = lab_with(3, 1, |_| {}, with_accounts);
     register(&mut lenient, 0, "alice", "pw-alice", 600);
     assert_eq!(mode(&lenient, lenient.agents[0]), "header");
 
-    let mut strict = Lab::with(3, 2, |_| {}, digest_or_nothing);
+    let mut strict = lab_with(3, 2, |_| {}, digest_or_nothing);
     register(&mut strict, 0, "alice", "pw-alice", 600);
     register(&mut strict, 1, "bob", "pw-bob", 600);
     let user = users(&strict.status(strict.agents[0]), 0)[0].clone();
@@ -165,7 +187,7 @@ fn who_is_called_below_the_demand_is_not_reached() {
         let strict = line("bob", "pw-bob", Some(Assurance::Digest));
         config.keys.lines = vec![strict];
     }
-    let mut lab = Lab::with(4, 2, |_| {}, only_bob);
+    let mut lab = lab_with(4, 2, |_| {}, only_bob);
     register(&mut lab, 0, "alice", "pw-alice", 600);
     register(&mut lab, 1, "bob", "pw-bob", 600);
     assert_eq!([0, 1].map(|n| mode(&lab, lab.agents[n])), ["header", "none"]);
@@ -178,7 +200,7 @@ fn who_is_called_below_the_demand_is_not_reached() {
 #[test]
 fn a_contact_point_may_demand_as_well() {
     let strict = |config: &mut ContactConfig| config.min_assurance = Assurance::Digest;
-    let mut lab = Lab::with(5, 2, strict, with_accounts);
+    let mut lab = lab_with(5, 2, strict, with_accounts);
     register(&mut lab, 0, "alice", "pw-alice", 600);
     register(&mut lab, 1, "bob", "pw-bob", 600);
     lab.invite(0, "alice", "bob", "refused", 4000);
@@ -190,7 +212,7 @@ fn a_contact_point_may_demand_as_well() {
         config.digest_keys = true;
         config.min_assurance = Assurance::Digest;
     };
-    let mut lab = Lab::with(5, 2, strict, with_accounts);
+    let mut lab = lab_with(5, 2, strict, with_accounts);
     give_database(&mut lab);
     register(&mut lab, 0, "alice", "pw-alice", 600);
     register(&mut lab, 1, "bob", "pw-bob", 600);
@@ -321,10 +343,10 @@ impl Node for Inspector {
                     there,
                     Connect {
                         to,
-                        through: None,
                         transport: Transport::Tls,
                         server_name,
                         class: Class::Media,
+                        through: None,
                     },
                 );
                 self.to.insert(flow, there);
@@ -364,13 +386,7 @@ fn intercepted(agents: fn(&mut AgentConfig)) -> Lab {
     let host = lab.world.host(&[MIDDLE]);
     lab.world.add(host, "inspector", Inspector::default());
     lab.world.name("contact.example.com", &[MIDDLE]);
-    for n in 0..2 {
-        lab.add_customer_with(V4, n, |_| {});
-    }
-    let agents = lab.agents.clone();
-    lab.world.must(5 * S, "the tunnels come up", |world| {
-        agents.iter().all(|agent| world.node::<Agent>(*agent).is_up())
-    });
+    add_customers(&mut lab, 2, agents);
     lab
 }
 

@@ -1,6 +1,6 @@
 //! The account: registration, clock, keys, and a call that must be heard.
 
-use super::report::{Finding, Report};
+use super::report::{Finding, Report, Verdict};
 use crate::exit::Failure;
 use crate::roles;
 use causeway_node::Status;
@@ -8,7 +8,7 @@ use causeway_phone::{Answering, Config as PhoneConfig, Phone};
 use causeway_runtime::tls::Trust;
 use causeway_runtime::{Handle, Options, Setup, Worker};
 use causeway_sip::ua::{Config as Line, Event, Password};
-use causeway_split_proxy::{AgentConfig, ContactAddress, HttpProxy};
+use causeway_split_proxy::{AgentConfig, ContactAddress, HttpProxy, KeyPolicy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
@@ -21,6 +21,8 @@ const CALLER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const CALLEE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 /// How long the tunnel may take to come up, a registration to be answered, a call to be picked up.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the ends may take to agree on a key.
+const AGREEMENT: Duration = Duration::from_secs(3);
 /// How long the phones talk.
 const TALK: Duration = Duration::from_secs(3);
 /// A clock that is off by more than this makes certificates and credentials fail sooner or later.
@@ -56,19 +58,26 @@ struct Ward {
 /// If the roots cannot be read, or a thread cannot be started.
 pub fn examine(
     patient: &Patient,
+    keys: &KeyPolicy,
     contact: &ContactAddress,
     proxy: Option<HttpProxy>,
     trust: &Trust,
     call: Option<&str>,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let ward = Ward::new(patient, contact, proxy, trust)?;
+    let ward = Ward::new(patient, keys, contact, proxy, trust)?;
     if let Some(finding) = ward.register(patient)? {
         report.add(finding);
         return Ok(());
     }
     report.add(Finding::good("account", format!("{} is registered", patient.uri)));
     report.add(ward.clock()?);
+    let keys = ward.keys()?;
+    let sound = keys.verdict != Verdict::Bad;
+    report.add(keys);
+    if !sound {
+        return Ok(());
+    }
     match call {
         None => report.add(Finding::skipped("media", "no call was asked for (--call)")),
         Some(uri) => {
@@ -82,6 +91,7 @@ pub fn examine(
 impl Ward {
     fn new(
         patient: &Patient,
+        keys: &KeyPolicy,
         contact: &ContactAddress,
         proxy: Option<HttpProxy>,
         trust: &Trust,
@@ -89,6 +99,7 @@ impl Ward {
         let at = |ip: Ipv4Addr| SocketAddr::new(IpAddr::V4(ip), 5060);
         let mut agent = AgentConfig::leading_to(vec![contact.clone()], at(AGENT));
         agent.proxy = proxy;
+        agent.keys = keys.clone();
         let phone = |ip| {
             let account =
                 Line::new(patient.uri.clone(), Password::new(&*patient.password), at(ip), at(AGENT));
@@ -198,6 +209,44 @@ impl Ward {
                 )
             }
         })
+    }
+
+    /// What the user's key on the tunnel is worth.
+    fn keys(&self) -> Result<Finding, Failure> {
+        const STEP: &str = "keys";
+        let until = Instant::now() + AGREEMENT;
+        loop {
+            let agent = self.agent()?;
+            let registration = &agent["registrations"][0];
+            let worth = registration["assurance"].as_str().unwrap_or("none");
+            let why = agent["last_failure"].as_str().unwrap_or_default();
+            if why.contains("do not share one TLS connection") {
+                return Ok(Finding::bad(
+                    STEP,
+                    why.to_owned(),
+                    "a device between here and the operator opens TLS: have it let this connection through, or leave \
+                     its network",
+                ));
+            }
+            if worth == "none" && Instant::now() < until {
+                thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+            let protection = registration["protection"].as_str().unwrap_or_default();
+            let found = format!("assurance {worth}: {protection}");
+            let note = registration["key_note"].as_str();
+            return Ok(if registration["calls_refused"] == true {
+                let least = registration["min_assurance"].as_str().unwrap_or_default();
+                let advice =
+                    note.unwrap_or("ask the operator whether its subscriber database answers for keys");
+                Finding::bad(STEP, format!("{found}; the account demands {least}, calls are refused"), advice)
+            } else if worth == "digest" {
+                Finding::good(STEP, found)
+            } else {
+                let advice = note.unwrap_or("the contact point has no subscriber database to ask");
+                Finding::notable(STEP, found, advice)
+            });
+        }
     }
 
     fn call(&self, uri: &str) -> Result<Finding, Failure> {

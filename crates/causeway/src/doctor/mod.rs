@@ -21,6 +21,7 @@ pub fn run(options: Doctor) -> Outcome {
     let file = options.account.as_deref();
     let account = file.map(Account::read).transpose()?.unwrap_or_default();
     let patient = file.map(Patient::read).transpose()?.flatten();
+    let keys = account.policy().map_err(Failure::usage)?;
     let contacts = contacts(options.contact.into_iter().collect(), account.contact)?;
     let proxy = options.proxy.map(|proxy| http_proxy(&proxy.0)).transpose()?;
     let trust = trust(options.pin, options.ca, account.pin)?;
@@ -34,6 +35,7 @@ pub fn run(options: Doctor) -> Outcome {
             Some(patient) => {
                 account::examine(
                     patient,
+                    &keys,
                     contact,
                     proxy.clone(),
                     &trust,
