@@ -16,12 +16,39 @@ pub fn at(text: &str) -> SocketAddr {
 
 pub const SERVER: &str = "198.51.100.2";
 pub const CONTACT: &str = "198.51.100.1";
+/// Where the operator's machines are, and what the customers' LANs look like.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub server: &'static str,
+    /// The contact point towards the server.
+    pub sip: &'static str,
+    /// The contact point towards the agents.
+    pub tunnel: &'static str,
+    /// The outer address of a customer, the LAN's prefix: the number of the customer follows.
+    pub outer: &'static str,
+    pub lan: &'static str,
+}
+
+pub const V4: Plan =
+    Plan { server: SERVER, sip: CONTACT, tunnel: CONTACT, outer: "203.0.113.", lan: "192.168." };
+
+/// An address with a port, in brackets where it must be.
+pub fn with_port(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port)
+}
+
+/// A host as in a URI.
+pub fn host(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
+}
+
 pub const S: Duration = Duration::from_secs(1);
 
 /// A registrar and proxy as stock ones are: it stores Contact as given, goes to it by Request-URI, inserts a
 /// Record-Route if told, and challenges nobody.
 #[derive(Default)]
 pub struct Server {
+    pub ip: String,
     pub bindings: HashMap<String, String>,
     pub seen: Vec<Message>,
     pub record_route: bool,
@@ -37,7 +64,7 @@ pub struct Server {
 
 impl Server {
     pub fn new() -> Self {
-        Self { record_route: true, expires: 3600, ..Self::default() }
+        Self { ip: SERVER.into(), record_route: true, expires: 3600, ..Self::default() }
     }
 
     pub fn methods(&self) -> Vec<String> {
@@ -93,18 +120,18 @@ impl Server {
         edit.set_request_uri(msg, &[target.as_bytes()]);
         self.serial += 1;
         let cookie = msg.top_via().unwrap().branch().unwrap().to_vec();
-        let via = format!("SIP/2.0/UDP {SERVER}:5060;branch={}x", String::from_utf8_lossy(&cookie));
+        let via = format!("SIP/2.0/UDP {}:5060;branch={}x", host(&self.ip), String::from_utf8_lossy(&cookie));
         edit.push_via(msg, &[via.as_bytes()]);
         edit.set_max_forwards(msg, msg.max_forwards().unwrap_or(70) - 1);
         edit.remove_values(msg, HeaderId::Route, |value| {
-            value.windows(SERVER.len()).any(|w| w == SERVER.as_bytes())
+            value.windows(self.ip.len()).any(|w| w == self.ip.as_bytes())
         });
         if let Some(path) = self.paths.get(&uri).filter(|path| !path.is_empty()) {
             edit.append(msg, b"Route", &[path]);
         }
         self.mangle(&mut edit, msg);
         if self.record_route && msg.method() == Method::Invite {
-            let route = format!("<sip:{SERVER};lr>");
+            let route = format!("<sip:{};lr>", host(&self.ip));
             edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[route.as_bytes()]);
         }
         let mut bytes = Vec::new();
@@ -124,7 +151,7 @@ impl Server {
 impl Node for Server {
     fn handle(&mut self, _: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         match input {
-            Input::Start => out.bind(Flow(0), at(&format!("{SERVER}:5060")), Class::Signalling),
+            Input::Start => out.bind(Flow(0), with_port(&self.ip, 5060), Class::Signalling),
             Input::Datagram { from, bytes, .. } => {
                 let message = Message::parse(bytes).unwrap();
                 self.seen.push(message.clone());
@@ -163,7 +190,7 @@ pub struct Phone {
 
 impl Phone {
     pub fn contact(&self, user: &str) -> String {
-        format!("<sip:{user}@{}:5060>", self.ip)
+        format!("<sip:{user}@{}:5060>", host(&self.ip))
     }
 
     pub fn statuses(&self) -> Vec<u16> {
@@ -185,7 +212,10 @@ impl Phone {
     pub fn builder(&mut self, method: Method<'static>, uri: &str, user: &str) -> RequestBuilder {
         self.serial += 1;
         RequestBuilder::new(method, uri.as_bytes())
-            .header("Via", format!("SIP/2.0/UDP {}:5060;branch=z9hG4bK{user}{};rport", self.ip, self.serial))
+            .header(
+                "Via",
+                format!("SIP/2.0/UDP {}:5060;branch=z9hG4bK{user}{};rport", host(&self.ip), self.serial),
+            )
             .header("Contact", self.contact(user))
     }
 }
@@ -195,8 +225,8 @@ impl Node for Phone {
         match input {
             Input::Start => {
                 for port in [5060, 4000, 4001, 6000, 6001] {
-                    let flow = Flow(if port == 5060 { 0 } else { port });
-                    out.bind(flow, at(&format!("{}:{port}", self.ip)), Class::Signalling);
+                    let flow = Flow(if port == 5060 { 0 } else { u32::from(port) });
+                    out.bind(flow, with_port(&self.ip, port), Class::Signalling);
                 }
             }
             Input::Datagram { flow: Flow(0), bytes, .. } => {
@@ -225,10 +255,14 @@ pub struct Lab {
 }
 
 pub fn contact_config() -> ContactConfig {
+    contact_config_at(V4)
+}
+
+pub fn contact_config_at(plan: Plan) -> ContactConfig {
     let mut config = ContactConfig::new(
-        at(&format!("{CONTACT}:443")),
-        at(&format!("{CONTACT}:5060")),
-        at(&format!("{SERVER}:5060")),
+        with_port(plan.tunnel, 443),
+        with_port(plan.sip, 5060),
+        with_port(plan.server, 5060),
     );
     config.media.low = 20_000;
     config.media.high = 20_199;
@@ -238,12 +272,18 @@ pub fn contact_config() -> ContactConfig {
 
 impl Lab {
     pub fn new(seed: u64, customers: usize, change: impl Fn(&mut ContactConfig)) -> Self {
+        Self::at(V4, seed, customers, change)
+    }
+
+    pub fn at(plan: Plan, seed: u64, customers: usize, change: impl Fn(&mut ContactConfig)) -> Self {
         let mut world = World::new(seed);
-        let server_host = world.host(&[SERVER]);
-        let contact_host = world.host(&[CONTACT]);
-        world.name("contact.example.com", &[CONTACT]);
-        let server = world.add(server_host, "server", Server::new());
-        let mut config = contact_config();
+        let server_host = world.host(&[plan.server]);
+        let mut addresses = vec![plan.tunnel, plan.sip];
+        addresses.dedup();
+        let contact_host = world.host(&addresses);
+        world.name("contact.example.com", &[plan.tunnel]);
+        let server = world.add(server_host, "server", Server { ip: plan.server.into(), ..Server::new() });
+        let mut config = contact_config_at(plan);
         change(&mut config);
         let contact = world.add(contact_host, "contact", ContactPoint::new(config, []));
         let mut lab = Self {
@@ -256,7 +296,7 @@ impl Lab {
             nats: Vec::new(),
         };
         for n in 0..customers {
-            lab.add_customer(n);
+            lab.add_customer(plan, n);
         }
         lab.world.must(5 * S, "the tunnels come up", |world| {
             lab.agents.iter().all(|agent| world.node::<Agent>(*agent).is_up())
@@ -276,17 +316,21 @@ impl Lab {
         self.phones.len() - 1
     }
 
-    fn add_customer(&mut self, n: usize) {
-        let nat = self.world.nat(Nat::new(&format!("203.0.113.{}", n + 1)));
+    fn add_customer(&mut self, plan: Plan, n: usize) {
+        let nat = self.world.nat(Nat::new(&format!("{}{}", plan.outer, n + 1)));
         self.nats.push(nat);
-        let agent_ip = format!("192.168.{n}.1");
-        let phone_ip = format!("192.168.{n}.10");
-        let host = self.world.host_behind(nat, &[&agent_ip]);
-        let mut config = AgentConfig::new("contact.example.com", 443, at(&format!("{agent_ip}:5060")));
+        let last = if plan.lan.contains(':') { ["::1", "::10"] } else { [".1", ".10"] };
+        let [agent_ip, phone_ip] = last.map(|last| format!("{}{n}{last}", plan.lan));
+        // An agent with a LAN of IPv6 may still have to leave over IPv4.
+        let way_out = format!("10.0.{n}.1");
+        let addresses =
+            if plan.outer.contains(':') { vec![&agent_ip[..]] } else { vec![&agent_ip[..], &way_out] };
+        let host = self.world.host_behind(nat, &addresses);
+        let mut config = AgentConfig::new("contact.example.com", 443, with_port(&agent_ip, 5060));
         config.media.ahead = 2;
         let agent = self.world.add(host, &format!("agent{n}"), Agent::new(config));
         let host = self.world.host_behind(nat, &[&phone_ip]);
-        let agent_at = at(&format!("{agent_ip}:5060"));
+        let agent_at = with_port(&agent_ip, 5060);
         let phone = Phone { ip: phone_ip, agent: agent_at, heard: vec![], media: vec![], cseq: 0, serial: 0 };
         let phone = self.world.add(host, &format!("phone{n}"), phone);
         self.agents.push(agent);
@@ -492,9 +536,9 @@ impl<'a, I: Iterator<Item = &'a Message>> LastOfCall<'a> for I {
 
 pub fn media_of(message: &Message) -> SocketAddr {
     let body = String::from_utf8_lossy(message.msg().body()).into_owned();
-    let c = body.lines().find_map(|l| l.strip_prefix("c=IN IP4 ")).unwrap();
+    let c = body.lines().find_map(|l| l.strip_prefix("c=IN IP4 ").or(l.strip_prefix("c=IN IP6 "))).unwrap();
     let m = body.lines().find_map(|l| l.strip_prefix("m=audio ")).unwrap();
-    at(&format!("{c}:{}", m.split(' ').next().unwrap()))
+    with_port(c, m.split(' ').next().unwrap().parse().unwrap())
 }
 
 pub fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
@@ -503,8 +547,9 @@ pub fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 pub fn sdp(ip: &str, port: u16) -> Vec<u8> {
+    let family = if ip.contains(':') { "IP6" } else { "IP4" };
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=sendrecv\r\n"
+        "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=sendrecv\r\n"
     )
     .into_bytes()
 }
