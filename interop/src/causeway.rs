@@ -2,7 +2,7 @@
 
 use crate::kamailio::DOMAIN;
 use crate::lab::{CORE, EDGE_INSIDE, Host, Lab, TUNNEL, output};
-use crate::process::{Mark, PATIENCE, Process};
+use crate::process::{Mark, PATIENCE, Process, until};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::io::Write;
@@ -38,10 +38,18 @@ impl Binary {
     /// # Errors
     /// If its ports do not open.
     pub fn contact(&self, lab: &Lab, dir: &Path, path: bool) -> Result<Causeway> {
+        self.contact_on(lab, dir, TUNNEL, path)
+    }
+
+    /// The same, where agents connect elsewhere.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn contact_on(&self, lab: &Lab, dir: &Path, tunnel: &str, path: bool) -> Result<Causeway> {
         let (sip, media) = (format!("{EDGE_INSIDE}:5060"), format!("{EDGE_INSIDE}:{MEDIA}"));
         let upstream = format!("sip:{CORE}:5060");
         let mut args =
-            vec!["contact", "--tunnel", TUNNEL, "--sip", &sip, "--upstream", &upstream, "--media", &media];
+            vec!["contact", "--tunnel", tunnel, "--sip", &sip, "--upstream", &upstream, "--media", &media];
         if path {
             args.push("--path");
         }
@@ -76,9 +84,18 @@ impl Binary {
     /// # Errors
     /// If its ports do not open.
     pub fn agent(&self, lab: &Lab, dir: &Path, host: Host, listen: &str, pin: &str) -> Result<Causeway> {
-        let contact = TUNNEL.trim_end_matches(":443");
-        let args = ["agent", "--contact", contact, "--listen", listen, "--pin", pin];
-        self.start(lab, host, dir, &format!("agent-on-{}", host.name()), &args)
+        let (name, contact) = (format!("agent-on-{}", host.name()), TUNNEL.trim_end_matches(":443"));
+        self.agent_by(lab, dir, &Way { name: &name, host, listen, contact, pin, options: &[] })
+    }
+
+    /// Starts an agent that takes another way out, or has other options.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn agent_by(&self, lab: &Lab, dir: &Path, way: &Way<'_>) -> Result<Causeway> {
+        let mut args = vec!["agent", "--contact", way.contact, "--listen", way.listen, "--pin", way.pin];
+        args.extend(way.options);
+        self.start(lab, way.host, dir, way.name, &args)
     }
 
     /// Adds a subscriber to the database in `data`.
@@ -134,6 +151,22 @@ impl Binary {
     }
 }
 
+/// Where an agent runs, and how it gets out.
+pub struct Way<'a> {
+    /// Name of its folder and log.
+    pub name: &'a str,
+    /// Its host.
+    pub host: Host,
+    /// Where phones find it.
+    pub listen: &'a str,
+    /// `--contact`.
+    pub contact: &'a str,
+    /// `--pin`.
+    pub pin: &'a str,
+    /// Further options.
+    pub options: &'a [&'a str],
+}
+
 /// A running `contact`, `up` or `agent`.
 pub struct Causeway {
     binary: Binary,
@@ -159,6 +192,18 @@ impl Causeway {
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Waits until this agent's tunnel is up.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn up(&self) -> Result<()> {
+        until(PATIENCE, || {
+            let status = self.status("agent")?;
+            ensure!(status["state"] == "up", "the tunnel is not up: {status}");
+            Ok(())
+        })
     }
 
     /// The status of one of its nodes: `contact`, `agent` or `exchange`.

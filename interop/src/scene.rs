@@ -177,6 +177,16 @@ impl<'a> Scene<'a> {
         Ok(scene)
     }
 
+    /// Of processes that run already, with their tunnels up.
+    pub fn of(
+        bench: &'a Bench<'a>,
+        operator: Causeway,
+        kamailio: Option<Kamailio>,
+        agents: [Causeway; 2],
+    ) -> Self {
+        Self { bench, operator, kamailio, agents }
+    }
+
     /// An agent.
     pub fn agent(&self, side: Side) -> &Causeway {
         &self.agents[side.index()]

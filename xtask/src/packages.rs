@@ -22,6 +22,7 @@ pub const INTEROP: &[Need] = &[
     ("strace", "strace"),
     ("openssl", "openssl"),
     ("dnsmasq", "dnsmasq-base"),
+    ("tinyproxy", "tinyproxy-bin"),
 ];
 
 /// What single tests compare with; without it they say that they are skipped.

@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["node"]),
     ("runtime", &["node"]),
     ("exchange", &["node", "sip", "sdp", "store"]),
-    ("subscribers", &["node", "sip", "store"]),
+    ("subscribers", &["node", "sip", "tunnel", "store"]),
     ("split-proxy", &["node", "sip", "sdp", "rtp", "tunnel", "store"]),
     ("phone", &["node", "sip", "sdp", "rtp"]),
 ];

@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use crate::glue::{Disk, random};
 use causeway_node::Record;
-use causeway_runtime::tls::{Client, Pin, Server, Trust};
+use causeway_runtime::tls::{Client, Server, Trust};
 use causeway_runtime::{Setup, Worker};
 use causeway_split_proxy::{
     Agent, AgentConfig, CONTACT_SPACE, ContactConfig, ContactPoint, Marks, MediaConfig,
@@ -33,9 +33,8 @@ pub fn contact(config: ContactConfig, server: Server, data: &Path) -> Result<Wor
 ///
 /// # Errors
 /// If the roots that it should trust cannot be read.
-pub fn agent(name: &str, config: AgentConfig, pin: Option<Pin>) -> Result<Setup, Failure> {
-    let trust = pin.map_or(Trust::System, Trust::Pin);
-    let client = Client::new(&trust).map_err(|error| Failure::usage(error.to_string()))?;
+pub fn agent(name: &str, config: AgentConfig, trust: &Trust) -> Result<Setup, Failure> {
+    let client = Client::new(trust).map_err(|error| Failure::usage(error.to_string()))?;
     Ok(Setup::new(name, Agent::new(config)).client(client))
 }
 

@@ -137,9 +137,12 @@ impl Layered for Contact {
 impl Layered for Agent {
     fn over(self, below: Self) -> Self {
         Self {
-            contact: self.contact.or(below.contact),
+            contact: list(self.contact, below.contact),
+            proxy: self.proxy.or(below.proxy),
+            on_demand: self.on_demand.or(below.on_demand),
             listen: self.listen.or(below.listen),
             pin: self.pin.or(below.pin),
+            ca: self.ca.or(below.ca),
             account: self.account.or(below.account),
             dscp: self.dscp.or(below.dscp),
             keep_alive: self.keep_alive.or(below.keep_alive),
@@ -159,9 +162,9 @@ mod tests {
     #[test]
     fn the_command_line_wins_and_unknown_names_are_refused() {
         let below: Agent = from_file("contact = \"a.example.com\"\npin = \"sha256:00\"").unwrap();
-        let here = Agent { contact: Some("b.example.com".into()), ..Agent::default() };
+        let here = Agent { contact: vec!["b.example.com".into()], ..Agent::default() };
         let options = here.over(below);
-        assert_eq!(options.contact.as_deref(), Some("b.example.com"));
+        assert_eq!(options.contact, ["b.example.com"]);
         assert_eq!(options.pin.as_deref(), Some("sha256:00"));
         assert!(from_file::<Agent>("contcat = \"a\"").unwrap_err().contains("contcat"));
     }

@@ -111,8 +111,13 @@ impl Phone {
 
     fn connect(&self, bench: &mut Bench, flow: u32) {
         let to = EXCHANGE.parse().unwrap();
-        let connect =
-            Connect { to, transport: Transport::Tcp, server_name: String::new(), class: Class::Signalling };
+        let connect = Connect {
+            to,
+            through: None,
+            transport: Transport::Tcp,
+            server_name: String::new(),
+            class: Class::Signalling,
+        };
         bench.world.with::<Peer, _>(self.peer, |_, _, out| out.connect(Flow(flow), connect));
         bench.world.run_for(SECOND);
     }

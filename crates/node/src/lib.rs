@@ -66,6 +66,7 @@ mod outbox;
 mod question;
 mod time;
 mod timers;
+mod user_key;
 
 pub mod testing;
 
@@ -73,12 +74,13 @@ pub use dscp::{Dscp, DscpError};
 pub use held::Held;
 pub use metrics::{Metric, Metrics};
 pub use numbers::{NumberHasher, NumberMap};
-pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Transport};
+pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Through, Transport};
 pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};
 pub use rand_core::RngCore;
 pub use serde_json::Value as Status;
 pub use time::Time;
 pub use timers::Timers;
+pub use user_key::{DerivedKey, UserKey};
 
 use std::net::SocketAddr;
 

@@ -24,14 +24,39 @@ pub enum Transport {
 /// A connection to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
-    /// Where to.
+    /// Where to; with `through`, where the HTTP proxy is.
     pub to: SocketAddr,
+    /// An HTTP proxy that is asked to connect to somebody else (RFC 9110 §9.3.6); what runs on the connection
+    /// begins behind it.
+    pub through: Option<Box<Through>>,
     /// What runs on it.
     pub transport: Transport,
     /// The name that the peer's certificate must carry, where it is not pinned.
     pub server_name: String,
     /// Whether it carries media, so that its socket is tuned for a short queue and may be read by the tick.
     pub class: Class,
+}
+
+/// What an HTTP proxy is asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Through {
+    /// The host to connect to, a name or an address, and its port: the proxy resolves the name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// User and password for the Basic scheme (RFC 7617), if the proxy wants any. The user holds no colon.
+    pub credentials: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for Through {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let user = self.credentials.as_ref().map(|(user, _)| user);
+        f.debug_struct("Through")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &user)
+            .finish()
+    }
 }
 
 /// How loud a notice is.

@@ -1,5 +1,6 @@
 //! What a node may ask and wait for.
 
+use crate::{DerivedKey, UserKey};
 use std::net::{IpAddr, SocketAddr};
 
 /// Something that only the world outside the node can answer.
@@ -28,6 +29,9 @@ pub enum Question {
     },
     /// Is this digest response right? Only the subscriber database knows HA1, so it is the one to compare.
     Credential(Box<Credential>),
+    /// The key that a user inherits from a registration of his, for the tunnel: the subscriber database derives it,
+    /// since HA1 does not leave it.
+    UserKey(Box<UserKey>),
 }
 
 /// A digest response with everything needed to check it (RFC 7616 §3.4).
@@ -75,6 +79,9 @@ pub enum Answer {
     Subscriber(Lookup),
     /// The verdict on a credential.
     Credential(Credentials),
+    /// The derived key; `None` where the registration was not made with the user's password, or the database cannot
+    /// be asked.
+    UserKey(Option<DerivedKey>),
 }
 
 /// Which DNS records are wanted.

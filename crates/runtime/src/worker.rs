@@ -5,7 +5,7 @@ use crate::linelog::LineLog;
 use crate::metrics::Figures;
 use crate::persist::Persister;
 use crate::tls;
-use causeway_node::{Credential, Credentials, Ctx, Flow, Lookup, Node, Outbox, Status};
+use causeway_node::{Credential, Credentials, Ctx, DerivedKey, Flow, Lookup, Node, Outbox, Status, UserKey};
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Who answers [`causeway_node::Question::Credential`]: from memory, as it is asked inside the loop.
+/// Who answers for the subscriber database: from memory, as it is asked inside the loop.
 pub trait Authority: Send {
     /// Is this digest response right?
     fn check(&mut self, credential: &Credential) -> Credentials;
@@ -22,6 +22,13 @@ pub trait Authority: Send {
     fn knows(&mut self, aor: &[u8]) -> Lookup {
         let _ = aor;
         Lookup::Known
+    }
+
+    /// The key that a user inherits from a registration ([`causeway_node::Question::UserKey`]). Who knows no secrets
+    /// has none to give.
+    fn user_key(&mut self, asked: &UserKey) -> Option<DerivedKey> {
+        let _ = asked;
+        None
     }
 }
 

@@ -22,6 +22,68 @@ fn closed(handle: &causeway_runtime::Handle, flow: Flow) -> String {
     wait(handle, "closed", move |p| p.closed(flow).map(str::to_owned))
 }
 
+/// A proxy for one connection; it checks the request, and passes everything on.
+fn http_proxy(expected: &'static [&'static str], to: std::net::SocketAddr) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut here, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            here.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        if !expected.iter().all(|line| head.contains(line)) {
+            return here.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").unwrap();
+        }
+        let mut there = TcpStream::connect(to).unwrap();
+        here.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+        let (mut from, mut into) = (here.try_clone().unwrap(), there.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut into));
+        let _ = std::io::copy(&mut there, &mut here);
+    });
+    at
+}
+
+#[test]
+fn a_connection_leads_through_an_http_proxy() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::self_made(dir.path()).unwrap();
+    let pin = server.pin();
+    let (there, there_thread) = peer(|s| s.server(server));
+    let to = listen(&there, Flow(1), Transport::Tls);
+    let (here, here_thread) = peer(|s| s.client(client(&Trust::Pin(pin))));
+    let lines = &["CONNECT contact.example.com:443 HTTP/1.1\r\n", "Proxy-Authorization: Basic dTpwYXNz\r\n"];
+    let open = |flow: Flow, password: &str| {
+        let credentials = Some(("u".to_owned(), password.to_owned()));
+        let through =
+            causeway_node::Through { host: "contact.example.com".to_owned(), port: 443, credentials };
+        let connect = causeway_node::Connect {
+            to: http_proxy(lines, to),
+            through: Some(Box::new(through)),
+            transport: Transport::Tls,
+            server_name: String::new(),
+            class: causeway_node::Class::Media,
+        };
+        here.with::<Peer, _>("peer", move |_, _, out| out.connect(flow, connect)).unwrap();
+    };
+    open(OUT, "pass");
+    stream(&here, OUT, b"through".to_vec());
+    let accepted = wait(&there, "accepted", |p| p.accepted().first().copied());
+    wait(&there, "the bytes", move |p| (p.stream(accepted) == b"through").then_some(()));
+    stream(&there, accepted, b"and back".to_vec());
+    wait(&here, "the answer", |p| (p.stream(OUT) == b"and back").then_some(()));
+    let exporter = look(&here, |p| p.exporter(OUT));
+    assert_eq!(exporter, look(&there, move |p| p.exporter(accepted)), "nobody stands in between");
+
+    open(Flow(6), "wrong");
+    assert!(closed(&here, Flow(6)).contains("407"));
+    end(&here, here_thread);
+    end(&there, there_thread);
+}
+
 #[test]
 fn a_pinned_tls_connection_carries_both_ways_and_its_ends_share_an_exporter() {
     let dir = tempfile::tempdir().unwrap();
@@ -278,6 +340,7 @@ fn an_id_may_be_used_again_by_a_node_that_closed_it() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let to_tcp = |to| causeway_node::Connect {
         to,
+        through: None,
         transport: Transport::Tcp,
         server_name: String::new(),
         class: causeway_node::Class::Signalling,

@@ -60,8 +60,13 @@ fn nodes_of_one_worker_meet_without_the_kernel() {
     handle
         .with::<Peer, _>("app", |app, _, out| {
             let to = addr("192.0.0.8:5060");
-            let connect =
-                |transport| Connect { to, transport, server_name: String::new(), class: Class::Signalling };
+            let connect = |transport| Connect {
+                to,
+                through: None,
+                transport,
+                server_name: String::new(),
+                class: Class::Signalling,
+            };
             out.connect(Flow(2), connect(Transport::Tcp));
             out.connect(Flow(3), connect(Transport::Tls));
             out.stream(Flow(2), b"queued ");

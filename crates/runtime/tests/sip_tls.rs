@@ -72,8 +72,13 @@ fn wait<R: Send + 'static>(
 }
 
 fn connect(handle: &Handle, to: SocketAddr, name: &str) {
-    let connect =
-        Connect { to, transport: Transport::Tls, server_name: name.to_owned(), class: Class::Signalling };
+    let connect = Connect {
+        to,
+        through: None,
+        transport: Transport::Tls,
+        server_name: name.to_owned(),
+        class: Class::Signalling,
+    };
     handle.with::<Names, _>("names", move |_, _, out| out.connect(OUT, connect)).unwrap();
 }
 

@@ -32,6 +32,9 @@ impl World {
     }
 
     pub(crate) fn connect(&mut self, id: NodeId, flow: Flow, connect: &Connect) {
+        if connect.through.is_some() {
+            return self.refuse(id, flow, connect.to, "the simulator has no HTTP proxies");
+        }
         let host = self.slots[id.0].host;
         let wildcard: IpAddr = match connect.to {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

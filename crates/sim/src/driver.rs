@@ -232,6 +232,7 @@ impl World {
             Question::Credential(credential) => {
                 (Duration::ZERO, Answer::Credential((self.authority)(credential)))
             }
+            Question::UserKey(asked) => (Duration::ZERO, Answer::UserKey((self.user_keys)(asked))),
         };
         self.own(id, self.now + delay, Own::Answer { question, answer });
     }

@@ -2,7 +2,7 @@
 
 use crate::world::ip;
 use crate::{Link, Mapping, NatId, NodeId, World};
-use causeway_node::{Credential, Credentials, DnsRecord, Lookup, Record, RecordKind};
+use causeway_node::{Credential, Credentials, DerivedKey, DnsRecord, Lookup, Record, RecordKind, UserKey};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -100,6 +100,11 @@ impl World {
     /// Who answers [`causeway_node::Question::Subscriber`]; every address of record is known unless told.
     pub fn subscribers(&mut self, knows: impl FnMut(&[u8]) -> Lookup + 'static) {
         self.knows = Box::new(knows);
+    }
+
+    /// Who answers [`causeway_node::Question::UserKey`]; nobody unless told.
+    pub fn user_keys(&mut self, derive: impl FnMut(&UserKey) -> Option<DerivedKey> + 'static) {
+        self.user_keys = Box::new(derive);
     }
 
     /// The lines that this node has written to a journal.

@@ -6,7 +6,8 @@ use crate::link::Links;
 use crate::nat::{Nat, NatBox};
 use crate::stream::Conn;
 use causeway_node::{
-    Credential, Credentials, Ctx, DnsRecord, Dscp, Flow, Lookup, Node, Outbox, RecordKind, Status, Time,
+    Credential, Credentials, Ctx, DerivedKey, DnsRecord, Dscp, Flow, Lookup, Node, Outbox, RecordKind,
+    Status, Time, UserKey,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -47,6 +48,7 @@ pub(crate) struct Host {
 
 pub(crate) type Authority = Box<dyn FnMut(&Credential) -> Credentials>;
 pub(crate) type Knows = Box<dyn FnMut(&[u8]) -> Lookup>;
+pub(crate) type UserKeys = Box<dyn FnMut(&UserKey) -> Option<DerivedKey>>;
 
 /// Hosts, nodes, network and time. See the crate's front page.
 pub struct World {
@@ -67,6 +69,7 @@ pub struct World {
     pub(crate) name_delay: Duration,
     pub(crate) authority: Authority,
     pub(crate) knows: Knows,
+    pub(crate) user_keys: UserKeys,
     pub(crate) lines: Vec<(NodeId, &'static str, String)>,
     pub(crate) refuse_tls: BTreeMap<SocketAddr, String>,
     pub(crate) window: usize,
@@ -97,6 +100,7 @@ impl World {
             name_delay: Duration::from_millis(5),
             authority: Box::new(|_| Credentials::Unavailable),
             knows: Box::new(|_| Lookup::Known),
+            user_keys: Box::new(|_| None),
             lines: Vec::new(),
             refuse_tls: BTreeMap::new(),
             window: 64 * 1024,

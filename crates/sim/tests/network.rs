@@ -24,7 +24,8 @@ fn listen(world: &mut World, id: NodeId, local: &str, transport: Transport) {
 }
 
 fn connect(world: &mut World, id: NodeId, to: &str, transport: Transport) {
-    let connect = Connect { to: addr(to), transport, server_name: "x".into(), class: Class::Signalling };
+    let connect =
+        Connect { to: addr(to), through: None, transport, server_name: "x".into(), class: Class::Signalling };
     world.with::<Peer, _>(id, |_, _, out| out.connect(Flow(2), connect));
 }
 

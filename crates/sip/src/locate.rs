@@ -272,7 +272,7 @@ fn service(transport: Transport, secure: bool, domain: &str) -> String {
 
 /// SRV records in the order in which to try them (RFC 2782): by priority, and by lot according to weight within
 /// one. A target of `.` means that the service is not offered.
-fn in_srv_order(records: &[DnsRecord], rng: &mut dyn RngCore) -> Vec<(String, u16)> {
+pub fn in_srv_order(records: &[DnsRecord], rng: &mut dyn RngCore) -> Vec<(String, u16)> {
     let mut left: Vec<(u16, u16, String, u16)> = records
         .iter()
         .filter_map(|record| match record {

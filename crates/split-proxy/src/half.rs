@@ -39,6 +39,8 @@ pub(crate) struct Heard {
     pub dead: Option<String>,
     /// The peer would rather not see us again soon.
     pub unwanted: bool,
+    /// The peer is going for good.
+    pub leaving: bool,
 }
 
 impl Half {
@@ -132,10 +134,11 @@ impl Half {
                     }
                     Event::Sip(bytes) => framer.push(bytes),
                     Event::Up(_) => heard.up = true,
-                    Event::LaneOpened { .. } => {}
+                    Event::LaneOpened { .. } | Event::Key(_) => {}
                     Event::LaneClosed { lane, .. } => closed.push(lane),
                     Event::Dead(why) => {
                         heard.unwanted = is_unwanted(&why);
+                        heard.leaving = is_leaving(&why);
                         heard.dead = Some(why.to_string());
                     }
                 }
@@ -237,6 +240,10 @@ impl Half {
 fn is_unwanted(why: &Why) -> bool {
     use GoodbyeReason::{Overloaded, Refused, Replaced};
     matches!(why, Why::Goodbye { reason: Overloaded | Refused | Replaced, .. })
+}
+
+fn is_leaving(why: &Why) -> bool {
+    matches!(why, Why::Goodbye { reason: GoodbyeReason::ShuttingDown, .. })
 }
 
 fn is_media(flow: Flow) -> bool {

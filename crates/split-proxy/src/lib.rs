@@ -42,7 +42,7 @@ mod media;
 mod rate;
 mod status;
 
-pub use agent::{Agent, AgentConfig};
+pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy};
 pub use calls::CallLimits;
 pub use contact::{Cidr, CidrError, ContactConfig, ContactPoint, Limits, Mode, SPACE as CONTACT_SPACE};
 pub use marks::{Marks, MarksError};

@@ -45,6 +45,7 @@ impl Node for Rogue {
             Input::Start => out.connect(
                 Flow(1),
                 Connect {
+                    through: None,
                     to: at(&format!("{CONTACT}:443")),
                     transport: Transport::Tls,
                     server_name: "contact.example.com".into(),

@@ -28,6 +28,7 @@ fn a_phone_may_use_tcp() {
     lab.world.with::<Peer, _>(phone, |_, _, out| {
         let connect = Connect {
             to: at("192.168.0.1:5060"),
+            through: None,
             transport: Transport::Tcp,
             server_name: String::new(),
             class: Class::Signalling,

@@ -65,11 +65,16 @@ impl Entry {
 
     /// Whether a digest response was made with his password.
     pub fn proves(&self, credential: &Credential) -> bool {
-        let Some(algorithm) = Algorithm::of(&credential.algorithm) else { return false };
+        self.ha1(&credential.algorithm).is_some_and(|ha1| digest::prove(credential, &ha1))
+    }
+
+    /// HA1 for an algorithm, if it is kept.
+    pub fn ha1(&self, algorithm: &[u8]) -> Option<Ha1> {
+        let algorithm = Algorithm::of(algorithm)?;
         let secret: &[u8] = match algorithm.hash {
             Hash::Md5 => &self.md5,
             Hash::Sha256 => &self.sha256,
-            Hash::Sha512t256 => return false,
+            Hash::Sha512t256 => return None,
         };
         let mut hex = [0; 64];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(secret) {
@@ -77,7 +82,7 @@ impl Entry {
         }
         let ha1 = hex.get(..secret.len() * 2).and_then(|hex| Ha1::from_hex(algorithm.hash, hex));
         hex.zeroize();
-        ha1.is_some_and(|ha1| digest::prove(credential, &ha1))
+        ha1
     }
 }
 

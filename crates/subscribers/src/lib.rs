@@ -1,7 +1,8 @@
 //! The subscriber database: who exists, and whether a credential is right.
 //!
 //! The only part of an operator that holds what proves a subscriber: HA1, as yet. Others ask
-//! [`Subscribers::check`] and learn a verdict, never the secret. Passwords are not kept at all.
+//! [`Subscribers::check`] and learn a verdict, or [`Subscribers::user_key`] and get a key for one registration, never
+//! the secret. Passwords are not kept at all.
 //!
 //! ```
 //! use causeway_node::{Credentials, Credential};
@@ -21,6 +22,7 @@
 //! ```
 
 mod entry;
+mod user_key;
 
 use causeway_node::{Credential, Credentials, Lookup, Record};
 use causeway_sip::Uri;
@@ -167,10 +169,7 @@ impl Subscribers {
 
     /// Whether a digest response is right.
     pub fn check(&mut self, credential: &Credential) -> Credentials {
-        self.key.clear();
-        self.key.extend_from_slice(&credential.username);
-        self.key.push(b'@');
-        self.key.extend(credential.realm.iter().map(u8::to_ascii_lowercase));
+        self.set_key(credential);
         if self.freshen().is_err() {
             return Credentials::Unavailable;
         }
@@ -221,6 +220,14 @@ impl Subscribers {
     /// Records that were read and make no sense: not written by this program.
     pub fn ignored(&self) -> usize {
         self.ignored
+    }
+
+    /// Makes `self.key` the login of a credential.
+    fn set_key(&mut self, credential: &Credential) {
+        self.key.clear();
+        self.key.extend_from_slice(&credential.username);
+        self.key.push(b'@');
+        self.key.extend(credential.realm.iter().map(u8::to_ascii_lowercase));
     }
 
     /// Sees that the entry of `self.key` is as the database had it at the last [`Subscribers::refresh`].

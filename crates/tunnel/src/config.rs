@@ -54,6 +54,8 @@ pub struct Config {
     pub control_rate: u32,
     /// Control messages taken at once. Default 5,000.
     pub control_burst: u32,
+    /// Whether this end understands the messages of user keys ([`crate::key`]). Default true.
+    pub user_keys: bool,
 }
 
 impl Config {
@@ -78,6 +80,7 @@ impl Config {
             sip_bytes: 1 << 20,
             control_rate: 500,
             control_burst: 5000,
+            user_keys: true,
         }
     }
 
@@ -89,7 +92,7 @@ impl Config {
             max_frame: self.max_frame.max(Hello::MIN_FRAME),
             keep_alive: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1),
             required: 0,
-            offered: 0,
+            offered: if self.user_keys { crate::key::FEATURE } else { 0 },
             software: self.software.clone(),
             instance: self.instance,
         }

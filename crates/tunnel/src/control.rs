@@ -4,6 +4,7 @@
 //! must be understood; unknown ones from 0x80 up are skipped. A body may be longer than this version knows,
 //! the surplus is ignored.
 
+use crate::key::KeyMessage;
 use crate::{Instance, Kind, Lane, Role};
 use thiserror::Error;
 
@@ -44,7 +45,7 @@ pub struct Hello {
     pub keep_alive: u16,
     /// Feature bits that the other end must know, or refuse. None is defined in version 1.
     pub required: u32,
-    /// Feature bits that the sender understands. None is defined in version 1.
+    /// Feature bits that the sender understands: [`crate::key::FEATURE`].
     pub offered: u32,
     /// What the sender runs, for status pages; at most 64 bytes.
     pub software: String,
@@ -104,6 +105,8 @@ pub enum GoodbyeReason {
     Refused,
     /// The same agent has opened another tunnel, which takes this one's place.
     Replaced,
+    /// The two ends do not share one TLS connection: somebody stands between them.
+    Intercepted,
     /// A reason that this version does not know.
     Unknown(u8),
 }
@@ -116,6 +119,7 @@ impl GoodbyeReason {
             Self::Overloaded => 2,
             Self::Refused => 3,
             Self::Replaced => 4,
+            Self::Intercepted => 5,
             Self::Unknown(code) => code,
         }
     }
@@ -127,6 +131,7 @@ impl GoodbyeReason {
             2 => Self::Overloaded,
             3 => Self::Refused,
             4 => Self::Replaced,
+            5 => Self::Intercepted,
             code => Self::Unknown(code),
         }
     }
@@ -171,6 +176,8 @@ pub enum Message<'a> {
         /// For people.
         text: &'a str,
     },
+    /// About the keys of users.
+    Key(KeyMessage),
 }
 
 /// What is wrong with a received control message or frame.
@@ -231,6 +238,7 @@ impl<'a> Message<'a> {
             Self::Ping(opaque) | Self::Pong(opaque) => buf.extend_from_slice(opaque),
             Self::Goodbye { reason, text } => encode_text(reason.code(), text, buf),
             Self::Error { code, text } => encode_text(*code, text, buf),
+            Self::Key(message) => message.put_body(buf),
         }
         let len = (buf.len() - start - MESSAGE_HEADER) as u16;
         buf[start + 1..start + MESSAGE_HEADER].copy_from_slice(&len.to_be_bytes());
@@ -271,6 +279,7 @@ impl<'a> Message<'a> {
                 Self::Goodbye { reason, text: body.text()? }
             }
             ERROR => Self::Error { code: body.u8().ok_or(short)?, text: body.text()? },
+            0x30..=0x34 => Self::Key(KeyMessage::read(code, body)?),
             OPTIONAL.. => return Ok(None),
             _ => return Err(ControlError::UnknownType(code)),
         }))
@@ -278,6 +287,7 @@ impl<'a> Message<'a> {
 
     const fn type_code(&self) -> u8 {
         match self {
+            Self::Key(message) => message.type_code(),
             Self::Hello(_) => HELLO,
             Self::LaneOpen { .. } => LANE_OPEN,
             Self::LaneClose { .. } => LANE_CLOSE,
@@ -365,25 +375,29 @@ fn cut(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(crate) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
     }
 
     fn text(&mut self) -> Result<&'a str, ControlError> {

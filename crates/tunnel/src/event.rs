@@ -1,5 +1,6 @@
 //! What a tunnel tells its owner.
 
+use crate::key::KeyMessage;
 use crate::{CloseReason, ControlError, GoodbyeReason, Hello, Kind, Lane, LaneStats};
 use causeway_node::Time;
 use std::time::Duration;
@@ -35,6 +36,9 @@ pub enum Event<'a> {
         /// Why.
         reason: CloseReason,
     },
+    /// The peer says something about the key of a user. Frames that follow in the input may already be sealed by
+    /// it, so that it is to be acted upon before the next call. [`KeyMessage::Bind`] has been obeyed already.
+    Key(KeyMessage),
     /// The tunnel is over: send what [`crate::Tunnel::fill`] still gives, then close the connection.
     Dead(Why),
 }

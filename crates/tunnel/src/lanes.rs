@@ -1,6 +1,7 @@
 //! The open lanes, what waits on them, and whose turn it is.
 
 use crate::frame::{HEADER, put_header};
+use crate::key::{Assurance, OVERHEAD, Outgoing, Sealer, Table};
 use crate::{Config, Kind, Lane, Role};
 use causeway_node::Time;
 use std::collections::VecDeque;
@@ -21,6 +22,10 @@ pub struct LaneStats {
     pub late_dropped: u64,
     /// Packets that gave way in a full queue, were too long, or waited when the lane closed.
     pub queue_dropped: u64,
+    /// Packets not sent because the lane's user had no key, or not a good enough one.
+    pub withheld: u64,
+    /// Frames received that did not open under the user's key, or came unsealed where they must not.
+    pub refused: u64,
 }
 
 impl AddAssign for LaneStats {
@@ -31,6 +36,8 @@ impl AddAssign for LaneStats {
         self.received_bytes += other.received_bytes;
         self.late_dropped += other.late_dropped;
         self.queue_dropped += other.queue_dropped;
+        self.withheld += other.withheld;
+        self.refused += other.refused;
     }
 }
 
@@ -60,6 +67,10 @@ pub(crate) struct State {
     pub kind: Kind,
     pub phase: Phase,
     pub stats: LaneStats,
+    /// Whose key seals it; 0 is nobody's.
+    pub user: u32,
+    /// Without a key that is worth this much nothing passes.
+    pub demand: Assurance,
     queue: Queue,
     /// Whether its number stands in the list of lanes with something to send.
     ready: bool,
@@ -78,6 +89,26 @@ impl Queue {
         let (_, len) = self.entries.pop_front()?;
         self.bytes.drain(..usize::from(len));
         Some(usize::from(len))
+    }
+
+    /// Moves the oldest packet to the end of `buf` as a frame, sealed if there is something to seal it with;
+    /// `false` if that cannot be: then the packet is gone and `buf` as before.
+    fn send(&mut self, lane: Lane, sealer: Option<&mut Sealer>, buf: &mut Vec<u8>) -> bool {
+        let Some((_, len)) = self.entries.pop_front() else { return false };
+        let start = buf.len();
+        let Some(sealer) = sealer else {
+            put_header(buf, lane, len);
+            append(&mut self.bytes, usize::from(len), buf);
+            return true;
+        };
+        put_header(buf, lane, len + OVERHEAD as u16);
+        buf.resize(start + HEADER + Sealer::head_len(), 0);
+        append(&mut self.bytes, usize::from(len), buf);
+        let sealed = sealer.seal(lane, buf, start + HEADER);
+        if !sealed {
+            buf.truncate(start);
+        }
+        sealed
     }
 }
 
@@ -146,8 +177,8 @@ impl Lanes {
             self.table.resize_with(i + 1, || None);
         }
         let queue = self.spare.pop().unwrap_or_default();
-        self.table[i] =
-            Some(Box::new(State { kind, phase, stats: LaneStats::default(), queue, ready: false }));
+        let (stats, demand) = (LaneStats::default(), Assurance::None);
+        self.table[i] = Some(Box::new(State { kind, phase, stats, user: 0, demand, queue, ready: false }));
         self.open += usize::from(phase == Phase::Open);
     }
 
@@ -200,6 +231,7 @@ impl Lanes {
             return Err(Refused::NotOpen);
         }
         let len = bytes.len();
+        let max_frame = if state.user == 0 { max_frame } else { max_frame.saturating_sub(OVERHEAD) };
         if len > max_frame || len > config.lane_bytes || len > config.total_bytes {
             state.stats.queue_dropped += 1;
             return Err(Refused::TooLong);
@@ -255,6 +287,7 @@ impl Lanes {
     pub(crate) fn fill(
         &mut self,
         config: &Config,
+        keys: &mut Table,
         now: Time,
         end: usize,
         buf: &mut Vec<u8>,
@@ -278,15 +311,26 @@ impl Lanes {
                     self.ready[class].pop_front();
                     continue;
                 };
-                let whole = HEADER + usize::from(len);
+                let way = keys.outgoing(state.user, state.demand);
+                let sealer = match way {
+                    Outgoing::Plain => None,
+                    Outgoing::Seal(sealer) => Some(sealer),
+                    Outgoing::Withhold => {
+                        self.waiting -= state.queue.drop_oldest().unwrap_or(0);
+                        state.stats.withheld += 1;
+                        continue;
+                    }
+                };
+                let whole = HEADER + usize::from(len) + if sealer.is_some() { OVERHEAD } else { 0 };
                 if buf.len() + whole > end {
                     return Some(whole);
                 }
-                put_header(buf, lane, len);
-                state.queue.entries.pop_front();
-                append(&mut state.queue.bytes, usize::from(len), buf);
-                state.stats.sent_packets += 1;
-                state.stats.sent_bytes += u64::from(len);
+                if state.queue.send(lane, sealer, buf) {
+                    state.stats.sent_packets += 1;
+                    state.stats.sent_bytes += u64::from(len);
+                } else {
+                    state.stats.withheld += 1;
+                }
                 self.waiting -= usize::from(len);
                 self.ready[class].rotate_left(1);
             }

@@ -61,6 +61,7 @@ mod reader;
 mod tunnel;
 
 pub mod fuzzing;
+pub mod key;
 
 pub use config::{Config, Deadlines, Instance};
 pub use control::{

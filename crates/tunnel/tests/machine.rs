@@ -18,6 +18,7 @@ enum Seen {
     Datagram(Lane, Vec<u8>),
     Opened(Lane, Kind, Vec<u8>),
     Closed(Lane, CloseReason),
+    Key(key::KeyMessage),
     Dead(Why),
 }
 
@@ -30,6 +31,7 @@ fn feed(tunnel: &mut Tunnel, now: Time, mut input: &[u8]) -> Vec<Seen> {
             Event::Datagram { lane, payload } => Seen::Datagram(lane, payload.to_vec()),
             Event::LaneOpened { lane, kind, token } => Seen::Opened(lane, kind, token.to_vec()),
             Event::LaneClosed { lane, reason } => Seen::Closed(lane, reason),
+            Event::Key(message) => Seen::Key(message),
             Event::Dead(why) => Seen::Dead(why),
         });
     }

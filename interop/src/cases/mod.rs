@@ -10,6 +10,7 @@ mod operators;
 mod peers;
 mod presence;
 mod tls;
+mod ways_out;
 
 use crate::durability;
 use crate::scene::Bench;
@@ -104,6 +105,30 @@ pub const ALL: &[Case] = &[
         expected: "during a call the agent has one outbound connection, to port 443; all else is on its LAN address",
         quick: true,
         run: network::sockets,
+    },
+    Case {
+        name: "proxy",
+        peers: "baresip, Kamailio, tinyproxy",
+        needs: &["baresip", "kamailio", "tinyproxy"],
+        expected: "an HTTP proxy with a password is the only way out: calls both ways are heard; a wrong password is named",
+        quick: true,
+        run: ways_out::proxy,
+    },
+    Case {
+        name: "moving-name",
+        peers: "baresip, Kamailio, dnsmasq",
+        needs: &["baresip", "kamailio", "dnsmasq"],
+        expected: "the contact point's name gets another address and the old one goes: the tunnel moves, a call is heard",
+        quick: false,
+        run: ways_out::moving_name,
+    },
+    Case {
+        name: "on-demand",
+        peers: "baresip, Kamailio, conntrack",
+        needs: &["baresip", "kamailio", "conntrack"],
+        expected: "no connection in any NAT before the first request and after the last registration; calls are heard",
+        quick: true,
+        run: ways_out::on_demand,
     },
     Case {
         name: "up",

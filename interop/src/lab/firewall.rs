@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 pub enum Firewall {
     /// TCP to port 443 may leave; answers may come back; nothing else passes.
     OnlyHttps,
+    /// Nothing may pass; who is inside may speak to this TCP port of the router itself.
+    OnlyProxy(u16),
     /// Everything from inside may leave.
     Open,
 }
@@ -18,7 +20,13 @@ impl Firewall {
         let inside = if host == Host::Carrier { "sub" } else { "lan" };
         let out = match self {
             Self::OnlyHttps => "tcp dport 443 accept",
+            Self::OnlyProxy(_) => "drop",
             Self::Open => "accept",
+        };
+        let own = match self {
+            Self::OnlyProxy(port) => format!("iifname \"lan\" tcp dport {port} accept"),
+            // A router resolves names for its customers.
+            Self::OnlyHttps | Self::Open => "iifname \"lan\" udp dport 53 accept".to_owned(),
         };
         format!(
             "table inet lab {{}}
@@ -34,6 +42,7 @@ table inet lab {{
         type filter hook input priority filter; policy drop;
         iifname \"lo\" accept
         ct state established accept
+        {own}
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat;

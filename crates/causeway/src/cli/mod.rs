@@ -5,7 +5,7 @@
 
 mod operator;
 
-pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, LanMedia, TlsClients, Up};
+pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, LanMedia, Secret, TlsClients, Up};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;
@@ -132,15 +132,33 @@ pub struct Contact {
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Agent {
-    /// The contact point, port 443 if not given
+    /// The contact point; several are tried in this order. Without a port, what the SRV records of
+    /// _causeway._tcp.HOST say, else 443
     #[arg(long, value_name = "HOST[:PORT]")]
-    pub contact: Option<String>,
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub contact: Vec<String>,
+    /// An HTTP proxy that leads out (CONNECT); the command line shows its password to all users of this machine,
+    /// a file or the environment does not
+    #[arg(
+        long,
+        value_name = "http://[USER:PASSWORD@]HOST[:PORT]",
+        env = "CAUSEWAY_PROXY",
+        hide_env_values = true
+    )]
+    pub proxy: Option<Secret>,
+    /// Open the tunnel only when a phone asks for something, and close it when nothing has needed it for so many
+    /// seconds; 30 if no number is given
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
+    pub on_demand: Option<u64>,
     /// Address on which phones find the agent, UDP and TCP: loopback or one of the LAN
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddr>,
     /// Pin of the contact point's key, as it prints it; without one its certificate must be publicly valid
     #[arg(long, value_name = "sha256:…")]
     pub pin: Option<String>,
+    /// Roots that certify the contact point, PEM, in place of the system's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pin")]
+    pub ca: Option<PathBuf>,
     /// Account file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub account: Option<PathBuf>,
@@ -153,6 +171,20 @@ pub struct Agent {
     /// Folder for the control socket
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
+}
+
+/// A list that may be written as its only element.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    })
 }
 
 /// `causeway subscriber …`

@@ -8,7 +8,7 @@ use crate::roles;
 use causeway_exchange::Config as ExchangeConfig;
 use causeway_node::Status;
 use causeway_phone::{Answering, Config as PhoneConfig, Phone, Talk};
-use causeway_runtime::tls::Pin;
+use causeway_runtime::tls::{Pin, Trust};
 use causeway_runtime::{Handle, Options, Setup, Worker};
 use causeway_sip::ua::{CallId, Config as Account, Event, Password};
 use causeway_split_proxy::{AgentConfig, ContactConfig};
@@ -47,7 +47,7 @@ impl Customer {
         let options = Options { inside: vec![AGENT.into(), PHONE.into()], ..Options::default() };
         let worker = Worker::new(name)
             .options(options)
-            .node(roles::agent("agent", agent, Some(pin))?)
+            .node(roles::agent("agent", agent, &Trust::Pin(pin))?)
             .node(Setup::new("phone", phone));
         Ok(Self { name, handle: spawn(worker)? })
     }
@@ -172,7 +172,7 @@ impl Stage {
         let listen = free_port()?;
         let password = add_subscriber(self.data.path(), "carol")?;
         let config = AgentConfig::new(self.tunnel.ip().to_string(), self.tunnel.port(), listen);
-        let agent = spawn(Worker::new("agent").node(roles::agent("agent", config, Some(self.pin))?))?;
+        let agent = spawn(Worker::new("agent").node(roles::agent("agent", config, &Trust::Pin(self.pin))?))?;
         let text = format!(
             "The operator stays up, with alice and bob at their phones. Point a phone of your own to it:\n\
              \x20 outbound proxy  {listen} (UDP or TCP)\n\

@@ -47,6 +47,10 @@ impl Engine {
         let socket = start_connect(connect).map_err(|e| reason(&e))?;
         let stream =
             Stream::new(socket, connect.class, connect.to, State::Connecting).map_err(|e| reason(&e))?;
+        let stream = match &connect.through {
+            Some(through) => stream.through(through),
+            None => stream,
+        };
         Ok(match tls {
             Some((tls, terms)) => stream.with_tls(Connection::Client(tls), terms),
             None => stream,
@@ -135,6 +139,19 @@ impl Engine {
         if let Ok(local) = stream.socket.local_addr() {
             stream.local = local;
         }
+        match stream.ask_proxy() {
+            Ok(true) => {
+                self.timers.set(token, self.now + self.options.handshake_timeout);
+            }
+            Ok(false) => self.leads_there(token),
+            Err(error) => return self.end_stream(token, &reason(&error)),
+        }
+        self.set_interest(token, IN);
+    }
+
+    /// The connection has come to its end: what runs on it may begin.
+    fn leads_there(&mut self, token: Token) {
+        let Some(stream) = self.stream_mut(token) else { return };
         if stream.is_tls() {
             stream.state = State::Handshake;
             self.timers.set(token, self.now + self.options.handshake_timeout);
@@ -142,7 +159,6 @@ impl Engine {
         } else {
             self.opened(token, Secured::default());
         }
-        self.set_interest(token, IN);
     }
 
     fn read_stream(&mut self, token: Token) {
@@ -152,6 +168,10 @@ impl Engine {
             plain.clear();
             let Some(stream) = self.stream_mut(token) else { break };
             let got = stream.receive(&mut scratch, &mut plain);
+            if got.through {
+                self.leads_there(token);
+            }
+            let Some(stream) = self.stream_mut(token) else { break };
             if let Some(done) = stream.handshake_done() {
                 self.handshake_over(token);
                 match done {
@@ -236,6 +256,7 @@ impl Engine {
         }
         let why = match self.stream_mut(token).map(|stream| stream.state) {
             Some(State::Connecting) => "connecting timed out",
+            Some(State::Asking) => "the HTTP proxy does not answer",
             Some(State::Handshake) => "the TLS handshake timed out",
             _ => "closing timed out",
         };
@@ -249,7 +270,7 @@ impl Engine {
         let Kind::Stream(stream) = &mut sock.kind else { return };
         let state = stream.state;
         stream.asking = false;
-        if matches!(state, State::Connecting | State::Handshake) {
+        if matches!(state, State::Connecting | State::Asking | State::Handshake) {
             self.handshake_over(token);
             return self.forget(token);
         }

@@ -7,6 +7,7 @@ mod inside;
 mod listen;
 mod member;
 mod output;
+mod proxy;
 mod ready;
 mod stream;
 mod udp;

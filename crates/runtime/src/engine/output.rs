@@ -112,6 +112,10 @@ impl Engine {
                 let verdict = authority.map_or(Credentials::Unavailable, |a| a.check(credential));
                 Some(Answer::Credential(verdict))
             }
+            Question::UserKey(asked) => {
+                let authority = self.nodes[node].authority.as_mut();
+                Some(Answer::UserKey(authority.and_then(|a| a.user_key(asked))))
+            }
         };
         if let Some(answer) = answer {
             self.later.push_back((node, Later::Answer { question, answer }));

@@ -1,8 +1,9 @@
 //! One connection over the kernel: plain or TLS, a bounded queue, an end that is clean.
 
+use super::proxy::{self, Asked, Said};
 use crate::sys;
 use crate::tls::{EXPORTER_LABEL, Terms, proven};
-use causeway_node::{Class, Flow, MIN_ROOM};
+use causeway_node::{Class, Flow, MIN_ROOM, Through};
 use rustls::Connection;
 use socket2::SockRef;
 use std::io::{self, Read, Write};
@@ -24,6 +25,8 @@ const FILLS_PER_FLUSH: usize = 16;
 pub enum State {
     /// The SYN is out.
     Connecting,
+    /// An HTTP proxy is asked to lead on.
+    Asking,
     /// TCP is up, TLS is not yet.
     Handshake,
     /// The node knows of it.
@@ -59,6 +62,8 @@ pub struct Received {
     pub more: bool,
     /// Nothing will follow, and why.
     pub end: Option<String>,
+    /// The proxy leads on: what was asked for may begin.
+    pub through: bool,
 }
 
 pub struct Stream {
@@ -75,6 +80,8 @@ pub struct Stream {
     pub listed: bool,
     /// The events asked for at present.
     pub interest: u32,
+    /// What an HTTP proxy in between is asked for, and what it has said.
+    proxy: Option<Box<(Through, Asked)>>,
     tls: Option<Box<Connection>>,
     terms: Terms,
     queue: Vec<u8>,
@@ -97,6 +104,7 @@ impl Stream {
             asking: false,
             listed: false,
             interest: 0,
+            proxy: None,
             tls: None,
             terms: Terms { alpn: None, names: false },
             queue: Vec::new(),
@@ -109,6 +117,20 @@ impl Stream {
         self.terms = terms;
         self.tls = Some(Box::new(tls));
         self
+    }
+
+    pub fn through(mut self, through: &Through) -> Self {
+        self.proxy = Some(Box::new((through.clone(), Asked::default())));
+        self
+    }
+
+    /// Asks the proxy, if there is one in between; says whether there is.
+    pub fn ask_proxy(&mut self) -> io::Result<bool> {
+        let Some((through, _)) = self.proxy.as_deref() else { return Ok(false) };
+        // A fresh connection takes some hundred bytes at once.
+        self.socket.write_all(&proxy::request(through))?;
+        self.state = State::Asking;
+        Ok(true)
     }
 
     pub fn is_tls(&self) -> bool {
@@ -136,30 +158,56 @@ impl Stream {
     /// Reads once and appends the plain text to `plain`.
     pub fn receive(&mut self, scratch: &mut [u8], plain: &mut Vec<u8>) -> Received {
         let n = match self.socket.read(scratch) {
-            Ok(0) => return Received { more: false, end: Some(self.at_end()) },
+            Ok(0) => return Received { end: Some(self.at_end()), ..Received::default() },
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Received::default(),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Received { more: true, end: None },
-            Err(e) => return Received { more: false, end: Some(reason(&e)) },
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                return Received { more: true, ..Received::default() };
+            }
+            Err(e) => return Received { end: Some(reason(&e)), ..Received::default() },
         };
         let more = n == scratch.len();
         let Some(wire) = scratch.get(..n) else { return Received::default() };
+        if self.state == State::Asking {
+            return Received { more, ..self.hear_proxy(wire, plain) };
+        }
+        Received { more, ..self.open(wire, plain) }
+    }
+
+    fn hear_proxy(&mut self, wire: &[u8], plain: &mut Vec<u8>) -> Received {
+        let Some((_, asked)) = self.proxy.as_deref_mut() else { return Received::default() };
+        match asked.take(wire) {
+            Said::More => Received::default(),
+            Said::Refused(why) => Received { end: Some(why), ..Received::default() },
+            Said::Through(rest) => {
+                self.proxy = None;
+                self.state = State::Handshake;
+                Received { through: true, ..self.open(&rest, plain) }
+            }
+        }
+    }
+
+    fn open(&mut self, wire: &[u8], plain: &mut Vec<u8>) -> Received {
         let Some(tls) = &mut self.tls else {
             plain.extend_from_slice(wire);
-            return Received { more, end: None };
+            return Received::default();
         };
         match open(tls, wire, plain) {
-            Ok(closed) => Received { more, end: closed.then(|| "closed by the peer".to_owned()) },
+            Ok(closed) => {
+                let end = closed.then(|| "closed by the peer".to_owned());
+                Received { end, ..Received::default() }
+            }
             Err(why) => {
                 // Let the peer know as well, if the socket takes it.
                 let _ = tls.write_tls(&mut self.socket);
-                Received { more: false, end: Some(why) }
+                Received { end: Some(why), ..Received::default() }
             }
         }
     }
 
     fn at_end(&self) -> String {
         match self.state {
+            State::Asking => "closed by the HTTP proxy without an answer".to_owned(),
             State::Handshake => "closed by the peer during the TLS handshake".to_owned(),
             _ => "closed by the peer".to_owned(),
         }
@@ -191,7 +239,7 @@ impl Stream {
         mut fill: impl FnMut(usize, &mut Vec<u8>),
     ) -> Result<Flushed, String> {
         let mut fills = 0;
-        if self.state == State::Connecting {
+        if matches!(self.state, State::Connecting | State::Asking) {
             return Ok(Flushed::Idle);
         }
         loop {
@@ -199,7 +247,9 @@ impl Stream {
                 return Ok(Flushed::Waiting);
             }
             match self.state {
-                State::Connecting | State::Handshake | State::Shut => return Ok(Flushed::Idle),
+                State::Connecting | State::Asking | State::Handshake | State::Shut => {
+                    return Ok(Flushed::Idle);
+                }
                 State::Open | State::Leaving => {}
             }
             if self.queued() > 0 {

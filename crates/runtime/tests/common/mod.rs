@@ -56,7 +56,7 @@ pub fn listen(handle: &Handle, flow: Flow, transport: Transport) -> SocketAddr {
 }
 
 pub fn connect(handle: &Handle, flow: Flow, to: SocketAddr, transport: Transport, name: &str) {
-    let connect = Connect { to, transport, server_name: name.to_owned(), class: Class::Media };
+    let connect = Connect { to, through: None, transport, server_name: name.to_owned(), class: Class::Media };
     handle.with::<Peer, _>("peer", move |_, _, out| out.connect(flow, connect)).unwrap();
 }
 

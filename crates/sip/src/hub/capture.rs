@@ -112,7 +112,10 @@ impl Capture {
             Transport::Tcp | Transport::Tunnel => Wire::Tcp,
         };
         let (to, server_name) = (self.config.to, self.config.server_name.clone());
-        out.connect(self.flow, Connect { to, transport, server_name, class: Class::Signalling });
+        out.connect(
+            self.flow,
+            Connect { to, through: None, transport, server_name, class: Class::Signalling },
+        );
     }
 
     pub fn opened(&mut self, out: &mut Outbox) {

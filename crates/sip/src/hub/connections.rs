@@ -159,7 +159,10 @@ impl Table {
         let flow = Flow(free);
         let wire = if transport == Transport::Tls { Wire::Tls } else { Wire::Tcp };
         let name = if server_name.is_empty() { peer.ip().to_string() } else { server_name.to_owned() };
-        out.connect(flow, Connect { to: peer, transport: wire, server_name: name, class: Class::Signalling });
+        out.connect(
+            flow,
+            Connect { to: peer, through: None, transport: wire, server_name: name, class: Class::Signalling },
+        );
         if self.dscp != Dscp::DEFAULT {
             out.mark(flow, self.dscp);
         }

@@ -3,16 +3,70 @@
 use crate::{CallLimits, Marks, MediaConfig};
 use causeway_sip::transaction::Timing;
 use causeway_tunnel::{Config, Instance, Role};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Where a contact point is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContactAddress {
+    /// A name or an address.
+    pub host: String,
+    /// Its port. Without one, what the SRV records of `_causeway._tcp.` and the name say (RFC 2782), and where
+    /// there are none [`ContactAddress::HTTPS`]; behind a proxy, which has the name servers to itself, always the
+    /// latter.
+    pub port: Option<u16>,
+}
+
+impl ContactAddress {
+    /// The port that firewalls let out.
+    pub const HTTPS: u16 = 443;
+}
+
+impl fmt::Display for ContactAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match (host.contains(':'), port) {
+            (_, None) => f.write_str(host),
+            (true, Some(port)) => write!(f, "[{host}]:{port}"),
+            (false, Some(port)) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// An HTTP proxy that connects for others (RFC 9110 §9.3.6).
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpProxy {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// User and password for the Basic scheme (RFC 7617).
+    pub credentials: Option<(String, String)>,
+}
+
+impl fmt::Debug for HttpProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.credentials.as_ref().map(|(user, _)| user);
+        f.debug_struct("HttpProxy")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &user)
+            .finish()
+    }
+}
 
 /// Settings of an [`crate::Agent`].
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
-    /// Host name or address of the contact point; resolved anew at every attempt.
-    pub contact_host: String,
-    /// Its port.
-    pub contact_port: u16,
+    /// The contact points, at least one, in the order in which they are tried; their names are resolved anew at
+    /// every attempt. An agent comes back to the one that it was connected to last.
+    pub contacts: Vec<ContactAddress>,
+    /// An HTTP proxy that all connections go through; it resolves the names of contact points.
+    pub proxy: Option<HttpProxy>,
+    /// Open the tunnel only when a phone asks for something, and close it once nothing has needed it for this
+    /// long: no call, no registration, no subscription, no request under way. `None` keeps it always.
+    pub on_demand: Option<Duration>,
     /// Where phones send SIP, over UDP and TCP: a concrete address of the LAN, of the host itself, or inside
     /// the process.
     pub listen: SocketAddr,
@@ -45,9 +99,15 @@ impl AgentConfig {
     /// An agent that listens on `listen`, has 100 media ports on the same address from 40,000 up, and leads
     /// to a contact point.
     pub fn new(contact_host: impl Into<String>, contact_port: u16, listen: SocketAddr) -> Self {
+        Self::leading_to(vec![ContactAddress { host: contact_host.into(), port: Some(contact_port) }], listen)
+    }
+
+    /// The same, with several contact points or one that DNS knows.
+    pub fn leading_to(contacts: Vec<ContactAddress>, listen: SocketAddr) -> Self {
         Self {
-            contact_host: contact_host.into(),
-            contact_port,
+            contacts,
+            proxy: None,
+            on_demand: None,
             listen,
             media: MediaConfig { ip: listen.ip(), low: 40_000, high: 40_999, ahead: 8 },
             instance: None,

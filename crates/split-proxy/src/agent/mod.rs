@@ -1,19 +1,22 @@
 //! The customer's half: an outbound proxy for the phones of a LAN, and the tunnel that it keeps.
 
 mod config;
+mod demand;
 mod phones;
+mod places;
 mod routing;
 mod status;
 mod uplink;
 
-pub use config::AgentConfig;
+pub use config::{AgentConfig, ContactAddress, HttpProxy};
 
 use crate::half::{Half, from_tunnel};
-use causeway_node::{Answer, Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
+use causeway_node::{Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
 use causeway_sip::Edit;
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::ServerId;
 use causeway_tunnel::{GoodbyeReason, Instance};
+use demand::Demand;
 use phones::Phones;
 use std::collections::VecDeque;
 use uplink::{State, Uplink};
@@ -26,6 +29,7 @@ pub struct Agent {
     phones: Phones,
     /// Requests from phones that wait for the tunnel, and until when.
     waiting: VecDeque<(ServerId, Time)>,
+    demand: Demand,
     sweep: Time,
     draining: bool,
     /// `host:port` of the LAN side, as it stands in Via and Record-Route.
@@ -50,6 +54,7 @@ impl Agent {
             uplink: Uplink::new(),
             phones: Phones::default(),
             waiting: VecDeque::new(),
+            demand: Demand::default(),
             sweep: Time::ZERO,
             draining: false,
             edit: Edit::new(),
@@ -71,7 +76,10 @@ impl Agent {
         }
         self.half.start(ctx.now, out);
         self.sweep = ctx.now + crate::half::SWEEP;
-        self.uplink.begin(&self.config, out);
+        match self.config.on_demand {
+            Some(_) => self.uplink.state = State::Idle,
+            None => self.uplink.begin(ctx, &self.config, out),
+        }
     }
 
     fn stream(&mut self, ctx: &mut Ctx<'_>, flow: Flow, bytes: &[u8], out: &mut Outbox) {
@@ -79,13 +87,16 @@ impl Agent {
         let heard = self.half.tunnel_bytes(ctx.now, id, bytes, out);
         if heard.up {
             self.uplink.up();
-            out.notice(Level::Info, format!("tunnel to {} is up", self.config.contact_host));
+            out.notice(Level::Info, format!("tunnel to {} is up", self.contact()));
             self.offer_again(ctx, out);
         }
         self.receive(ctx, out);
         if let Some(why) = heard.dead {
             if heard.unwanted {
                 self.uplink.be_patient();
+            }
+            if heard.leaving {
+                self.uplink.turn_away(&self.config);
             }
             self.lose_tunnel(ctx, id, why, true, out);
         }
@@ -144,11 +155,43 @@ impl Agent {
                 self.reply(ctx, id, 503, Some("No Tunnel To The Operator"), out);
             }
         }
+        self.look_for_need(ctx, out);
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.phones.sweep(ctx.now);
         }
         self.events(ctx, out);
+    }
+
+    /// The contact point that the tunnel leads to, or the next attempt begins with.
+    fn contact(&self) -> String {
+        self.config.contacts.get(self.uplink.contact).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// On demand: ends the tunnel when nothing has needed it for long enough, and opens it when something does.
+    fn look_for_need(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        let Some(linger) = self.config.on_demand else { return };
+        let (half, phones, waiting) = (&self.half, &self.phones, &self.waiting);
+        let needed = || {
+            !waiting.is_empty()
+                || half.calls.len() > 0
+                || !half.core.is_settled()
+                || phones.iter().any(|(_, phone)| phone.is_registered(ctx.now))
+        };
+        match (self.demand.is_over(ctx.now, linger, needed), &self.uplink.state) {
+            (Some(false), State::Idle) if needed() => self.uplink.begin(ctx, &self.config, out),
+            (Some(true), State::Open { link, .. }) => {
+                let link = *link;
+                if let Some(entry) = self.half.links.get_mut(link) {
+                    entry.tunnel.goodbye(GoodbyeReason::Idle, "nothing needs the tunnel");
+                }
+                self.half.drop_link(ctx.now, link, true, out);
+                self.uplink.state = State::Idle;
+                out.notice(Level::Info, "nothing needs the tunnel; it is closed until something does");
+            }
+            (Some(true), State::Waiting { .. }) => self.uplink.state = State::Idle,
+            _ => {}
+        }
     }
 
     fn closed(&mut self, ctx: &mut Ctx<'_>, flow: Flow, why: &str, out: &mut Outbox) {
@@ -190,8 +233,8 @@ impl Agent {
                 self.uplink.opened(ctx.now, link);
             }
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
-            Input::Answer { question, answer: Answer::Addresses(addresses, why) } => {
-                self.uplink.answer(ctx, &self.config, question, addresses, why, out);
+            Input::Answer { question, answer } => {
+                self.uplink.answer(ctx, &self.config, question, answer, out);
             }
             Input::Timeout => self.timeout(ctx, out),
             Input::Drain => self.draining = true,
@@ -210,7 +253,11 @@ impl Node for Agent {
 
     fn deadline(&self) -> Option<Time> {
         let queue = self.waiting.front().map(|(_, until)| *until);
-        [self.half.deadline(), self.uplink.deadline(), queue, Some(self.sweep)].into_iter().flatten().min()
+        let demand = self.config.on_demand.map(|_| self.demand.deadline());
+        [self.half.deadline(), self.uplink.deadline(), queue, demand, Some(self.sweep)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn fill(&mut self, ctx: &mut Ctx<'_>, flow: Flow, room: usize, buf: &mut Vec<u8>) {

@@ -20,6 +20,12 @@ pub(super) struct Phone {
     seen: Time,
 }
 
+impl Phone {
+    pub(super) fn is_registered(&self, now: Time) -> bool {
+        self.registered.as_ref().is_some_and(|(_, until)| *until > now)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Phones {
     by_contact: HashMap<Box<[u8]>, Phone>,

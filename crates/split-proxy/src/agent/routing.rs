@@ -1,6 +1,6 @@
 //! What happens to each message on its way between phones and tunnel.
 
-use super::{Agent, phones};
+use super::{Agent, State, phones};
 use crate::calls::Passing;
 use crate::half::{begins_dialog, from_tunnel, is_at, own_routes};
 use crate::links::Link;
@@ -47,6 +47,9 @@ impl Agent {
             Some(link) => self.forward_up(ctx, id, message, from, link, out),
             None if self.waiting.len() < self.config.queue => {
                 self.waiting.push_back((id, ctx.now + self.config.patience));
+                if self.uplink.state == State::Idle {
+                    self.uplink.begin(ctx, &self.config, out);
+                }
             }
             None => self.reply(ctx, id, 503, Some("No Tunnel To The Operator"), out),
         }
@@ -185,6 +188,7 @@ impl Agent {
         }
         if (200..300).contains(&status) {
             self.phones.registered(now, msg);
+            self.demand.learn(now, msg);
         }
     }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 pub(super) fn report(agent: &Agent, now: Time) -> Status {
     let state = match agent.uplink.state {
         State::Stopped => "stopped",
+        State::Idle => "idle: opened on demand",
         State::Resolving => "resolving",
         State::Connecting { .. } => "connecting",
         State::Open { up: false, .. } => "greeting",
@@ -27,7 +28,7 @@ pub(super) fn report(agent: &Agent, now: Time) -> Status {
     json!({
         "role": "agent",
         "listen": agent.config.listen.to_string(),
-        "contact": format!("{}:{}", agent.config.contact_host, agent.config.contact_port),
+        "contact": agent.contact(),
         "state": state,
         "attempts": agent.uplink.attempts,
         "last_failure": agent.uplink.why,

@@ -1,10 +1,9 @@
 //! How the agent comes to its contact point: resolve, connect, wait, again.
 
 use super::AgentConfig;
+use super::places::{Place, Places, Step};
 use crate::half::TUNNEL_FLOW;
-use causeway_node::{Class, Connect, Ctx, Flow, Level, Outbox, Question, Time, Transport};
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use causeway_node::{Answer, Class, Connect, Ctx, Flow, Level, Outbox, Time, Transport};
 use std::time::Duration;
 
 /// Flow ids are used in turn, so that a late word about an old connection is told from one about the new.
@@ -16,10 +15,12 @@ const STEADY: Duration = Duration::from_secs(10);
 pub(super) enum State {
     /// Not started, or told to stop.
     Stopped,
-    /// Waiting for the addresses.
+    /// Nothing needs the tunnel.
+    Idle,
+    /// Waiting for DNS.
     Resolving,
-    /// Waiting for a connection, with further addresses to try.
-    Connecting { flow: Flow, to: SocketAddr, rest: VecDeque<SocketAddr>, until: Time },
+    /// Waiting for a connection.
+    Connecting { flow: Flow, place: Place, until: Time },
     /// A connection is open; the id of its link. `up` once the tunnel is.
     Open { link: usize, since: Time, up: bool },
     /// Waiting for the next attempt.
@@ -29,9 +30,14 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Uplink {
     pub state: State,
+    places: Places,
+    /// The contact point that the next attempt begins with, and that an open tunnel leads to.
+    pub contact: usize,
     question: u64,
     flows: u32,
     failures: u32,
+    /// The next attempt need not wait.
+    at_once: bool,
     /// Why the last attempt or the last tunnel ended.
     pub why: String,
     pub attempts: u64,
@@ -39,7 +45,17 @@ pub(super) struct Uplink {
 
 impl Uplink {
     pub(super) fn new() -> Self {
-        Self { state: State::Stopped, question: 0, flows: 0, failures: 0, why: String::new(), attempts: 0 }
+        Self {
+            state: State::Stopped,
+            places: Places::default(),
+            contact: 0,
+            question: 0,
+            flows: 0,
+            failures: 0,
+            at_once: false,
+            why: String::new(),
+            attempts: 0,
+        }
     }
 
     /// The link of a tunnel that can carry requests.
@@ -50,12 +66,32 @@ impl Uplink {
         }
     }
 
-    pub(super) fn begin(&mut self, config: &AgentConfig, out: &mut Outbox) {
-        self.question += 1;
+    pub(super) fn begin(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, out: &mut Outbox) {
         self.attempts += 1;
-        self.state = State::Resolving;
-        let host = config.contact_host.clone();
-        out.ask(self.question, Question::Resolve { host, port: config.contact_port });
+        self.places = Places::from(config, self.contact);
+        self.advance(ctx, config, None, out);
+    }
+
+    /// Goes on to the next place. Why the last one was none is for the operator, at the end of the attempt in any
+    /// case.
+    fn advance(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, why: Option<String>, out: &mut Outbox) {
+        let step = self.places.next(config);
+        match (step, why) {
+            (Step::Over, why) => {
+                let why = why.unwrap_or_else(|| "no contact point is known".to_owned());
+                self.fail(ctx, config, why, out);
+            }
+            (Step::Ask(question), why) => {
+                note(why, out);
+                self.question += 1;
+                self.state = State::Resolving;
+                out.ask(self.question, question);
+            }
+            (Step::Try(place), why) => {
+                note(why, out);
+                self.connect(ctx, config, place, out);
+            }
+        }
     }
 
     pub(super) fn answer(
@@ -63,33 +99,22 @@ impl Uplink {
         ctx: &mut Ctx<'_>,
         config: &AgentConfig,
         question: u64,
-        addresses: Vec<SocketAddr>,
-        why: String,
+        answer: Answer,
         out: &mut Outbox,
     ) {
-        if self.state != State::Resolving || question != self.question {
-            return;
+        if self.state == State::Resolving && question == self.question {
+            let why = self.places.answer(ctx, config, answer);
+            self.advance(ctx, config, why, out);
         }
-        if addresses.is_empty() {
-            let text = format!("the contact point's name {} cannot be resolved: {why}", config.contact_host);
-            return self.fail(ctx, config, text, out);
-        }
-        self.connect(ctx, config, addresses.into(), out);
     }
 
-    fn connect(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        config: &AgentConfig,
-        mut rest: VecDeque<SocketAddr>,
-        out: &mut Outbox,
-    ) {
-        let Some(to) = rest.pop_front() else { return };
+    fn connect(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, place: Place, out: &mut Outbox) {
         let flow = Flow(TUNNEL_FLOW + self.flows % FLOWS);
         self.flows = self.flows.wrapping_add(1);
-        let server_name = config.contact_host.clone();
-        out.connect(flow, Connect { to, transport: Transport::Tls, server_name, class: Class::Media });
-        self.state = State::Connecting { flow, to, rest, until: ctx.now + config.connect_timeout };
+        let (to, server_name, through) = (place.to, place.name.clone(), place.through.clone());
+        let connect = Connect { to, through, transport: Transport::Tls, server_name, class: Class::Media };
+        out.connect(flow, connect);
+        self.state = State::Connecting { flow, place, until: ctx.now + config.connect_timeout };
     }
 
     /// Whether this is the connection that is being opened.
@@ -97,19 +122,22 @@ impl Uplink {
         matches!(self.state, State::Connecting { flow: awaited, .. } if awaited == flow)
     }
 
-    /// The connection could not be opened: the next address, or the next attempt.
+    /// The connection could not be opened: the next place, or the next attempt.
     pub(super) fn refused(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, why: &str, out: &mut Outbox) {
-        let State::Connecting { to, rest, .. } = &mut self.state else { return };
-        let text = format!("no connection to the contact point at {to}: {why}");
-        let rest = std::mem::take(rest);
-        if rest.is_empty() {
-            return self.fail(ctx, config, text, out);
-        }
-        out.notice(Level::Info, text);
-        self.connect(ctx, config, rest, out);
+        let State::Connecting { place, .. } = &self.state else { return };
+        let to = match &place.through {
+            Some(through) => {
+                format!("{} port {} through the proxy at {}", through.host, through.port, place.to)
+            }
+            None => place.to.to_string(),
+        };
+        self.advance(ctx, config, Some(format!("no connection to the contact point at {to}: {why}")), out);
     }
 
     pub(super) fn opened(&mut self, now: Time, link: usize) {
+        if let State::Connecting { place, .. } = &self.state {
+            self.contact = place.contact;
+        }
         self.state = State::Open { link, since: now, up: false };
     }
 
@@ -127,6 +155,14 @@ impl Uplink {
         self.failures = u32::MAX;
     }
 
+    /// The contact point is going: the next attempt begins with another, if there is one, and at once.
+    pub(super) fn turn_away(&mut self, config: &AgentConfig) {
+        if config.contacts.len() > 1 {
+            self.contact = (self.contact + 1) % config.contacts.len();
+            self.at_once = true;
+        }
+    }
+
     /// The attempt has failed, or the tunnel is gone.
     pub(super) fn fail(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, why: String, out: &mut Outbox) {
         if self.state == State::Stopped {
@@ -142,7 +178,8 @@ impl Uplink {
         // Between half and all of it, so that agents cut off together do not come back together.
         let half = longest / 2;
         let share = f64::from(ctx.rng.next_u32()) / f64::from(u32::MAX);
-        let wait = half + half.mul_f64(share);
+        let wait =
+            if std::mem::take(&mut self.at_once) { Duration::ZERO } else { half + half.mul_f64(share) };
         out.notice(Level::Warn, format!("{why}; next attempt in {:.1} s", wait.as_secs_f64()));
         self.why = why;
         self.state = State::Waiting { until: ctx.now + wait };
@@ -157,12 +194,18 @@ impl Uplink {
 
     pub(super) fn timeout(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, out: &mut Outbox) {
         match self.state {
-            State::Waiting { until } if ctx.now >= until => self.begin(config, out),
+            State::Waiting { until } if ctx.now >= until => self.begin(ctx, config, out),
             State::Connecting { flow, until, .. } if ctx.now >= until => {
                 out.close(flow);
                 self.refused(ctx, config, "it takes too long", out);
             }
             _ => {}
         }
+    }
+}
+
+fn note(why: Option<String>, out: &mut Outbox) {
+    if let Some(why) = why {
+        out.notice(Level::Info, why);
     }
 }

@@ -1,9 +1,11 @@
 //! The state machine of one end.
 
+mod keys;
 mod receive;
 mod send;
 
 use crate::control::Message;
+use crate::key::{Incoming, KeyMessage, Table};
 use crate::lanes::{Lanes, Phase};
 use crate::pulse::Pulse;
 use crate::reader::{Limits, Reader, Step};
@@ -44,6 +46,9 @@ pub struct Tunnel {
     pongs: VecDeque<[u8; 8]>,
     sip_out: VecDeque<u8>,
     lanes: Lanes,
+    keys: Table,
+    /// What the last sealed frame held.
+    opened: Vec<u8>,
     pulse: Pulse,
     /// Control messages that may still come at once, and when that was counted.
     allowance: u32,
@@ -63,6 +68,7 @@ enum Outcome {
     Up,
     Opened { lane: Lane, kind: Kind, token: (usize, usize) },
     Closed { lane: Lane, reason: CloseReason },
+    Key(KeyMessage),
     Dead(Why),
 }
 
@@ -83,6 +89,8 @@ impl Tunnel {
             pongs: VecDeque::new(),
             sip_out: VecDeque::new(),
             lanes: Lanes::default(),
+            keys: Table::default(),
+            opened: Vec::new(),
             pulse: Pulse::new(now),
             counted: now,
             tail: Vec::new(),
@@ -154,7 +162,11 @@ impl Tunnel {
             let len = whole.map_or_else(|| self.reader.assembled().len(), <[u8]>::len);
             match self.count_received(lane, len) {
                 Ok(true) => {
-                    let payload = whole.unwrap_or_else(|| self.reader.assembled());
+                    let payload = match self.unseal(lane, whole) {
+                        Incoming::Plain => whole.unwrap_or_else(|| self.reader.assembled()),
+                        Incoming::Opened => &self.opened,
+                        Incoming::Refused => continue,
+                    };
                     return Some(Event::Datagram { lane, payload });
                 }
                 Ok(false) => {}
@@ -305,6 +317,8 @@ impl Tunnel {
             + self.sip_out.capacity()
             + self.reader.memory()
             + self.lanes.memory()
+            + self.keys.memory()
+            + self.opened.capacity()
             + peer
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{MAX_CONTROL_OUT, MAX_PONGS, Outcome, Tunnel, number_end};
 use crate::control::Message;
+use crate::key::KeyMessage;
 use crate::lanes::Phase;
 use crate::{CloseReason, Config, Event, Fault, Kind, Lane, Why};
 use causeway_node::Time;
@@ -61,6 +62,8 @@ impl Tunnel {
             _ if self.peer.is_none() => dead(Fault::NotHello),
             Message::LaneOpen { lane, kind, token } => self.peer_opens(lane, kind, token, payload),
             Message::LaneClose { lane, reason } => self.peer_closes(lane, reason),
+            Message::Key(KeyMessage::Bind { lane, user }) => self.peer_binds(lane, user),
+            Message::Key(message) => Outcome::Key(message),
             Message::Ping(opaque) => {
                 if self.pongs.len() < MAX_PONGS {
                     self.pongs.push_back(opaque);
@@ -146,6 +149,7 @@ impl Tunnel {
                 Event::LaneOpened { lane, kind, token: self.control_in.get(start..end).unwrap_or_default() }
             }
             Outcome::Closed { lane, reason } => Event::LaneClosed { lane, reason },
+            Outcome::Key(message) => Event::Key(message),
             Outcome::Dead(why) => {
                 if let Why::Fault(fault) = &why {
                     let text = fault.to_string();

@@ -49,12 +49,12 @@ impl Tunnel {
         if !self.is_up() || !self.fill_sip(end, buf) {
             return;
         }
-        if let Some(whole) = self.lanes.fill(&self.config, now, end, buf)
+        if let Some(whole) = self.lanes.fill(&self.config, &mut self.keys, now, end, buf)
             && buf.len() == start
         {
             // Not even one frame fits: it is begun here and ended by the next call.
             let mut tail = std::mem::take(&mut self.tail);
-            self.lanes.fill(&self.config, now, whole, &mut tail);
+            self.lanes.fill(&self.config, &mut self.keys, now, whole, &mut tail);
             self.tail = tail;
             self.fill_tail(end, buf);
         }
