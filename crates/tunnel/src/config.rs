@@ -50,6 +50,9 @@ pub struct Config {
     pub total_bytes: usize,
     /// Bytes of SIP waiting; more is refused. Default 1 MiB.
     pub sip_bytes: usize,
+    /// Lanes that carry streams, at once, whoever opened them; each may hold [`crate::WINDOW`] bytes on its way in
+    /// and twice [`crate::STREAM_QUEUE`] on its way out. Default 64.
+    pub max_streams: usize,
     /// Control messages taken per second in the long run. Default 500.
     pub control_rate: u32,
     /// Control messages taken at once. Default 5,000.
@@ -78,6 +81,7 @@ impl Config {
             lane_bytes: 128 << 10,
             total_bytes: 1 << 20,
             sip_bytes: 1 << 20,
+            max_streams: 64,
             control_rate: 500,
             control_burst: 5000,
             user_keys: true,
@@ -132,6 +136,7 @@ impl Deadlines {
             Kind::Video => self.video,
             Kind::Rtcp => self.rtcp,
             Kind::Other => self.other,
+            Kind::Stream => None,
         }
     }
 }

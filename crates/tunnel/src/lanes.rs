@@ -117,7 +117,7 @@ pub(crate) struct Lanes {
     /// By number, less [`Lane::FIRST`]. Its length is bounded by the range of numbers.
     table: Vec<Option<Box<State>>>,
     /// Per priority, the lanes that (may) have something to send, next turn first.
-    ready: [VecDeque<u16>; 4],
+    ready: [VecDeque<u16>; 5],
     /// Payload bytes waiting on all lanes.
     waiting: usize,
     /// Lanes in phase open.
@@ -336,6 +336,14 @@ impl Lanes {
             }
         }
         None
+    }
+
+    /// Counts a frame that went out past the queues here.
+    pub(crate) fn count_sent(&mut self, lane: Lane, len: usize) {
+        if let Some(state) = self.get_mut(lane) {
+            state.stats.sent_packets += 1;
+            state.stats.sent_bytes += len as u64;
+        }
     }
 
     /// Bytes held.

@@ -58,6 +58,7 @@ mod frame;
 mod lanes;
 mod pulse;
 mod reader;
+mod streams;
 mod tunnel;
 
 pub mod fuzzing;
@@ -70,6 +71,7 @@ pub use control::{
 pub use event::{Event, Fault, OpenError, SipFull, Stats, Why};
 pub use frame::{HEADER, Kind, Lane, Role};
 pub use lanes::{LaneStats, Refused};
+pub use streams::{STREAM_QUEUE, WINDOW};
 pub use tunnel::Tunnel;
 
 /// The application protocol name that both ends offer in TLS (RFC 7301).

@@ -3,12 +3,14 @@
 mod keys;
 mod receive;
 mod send;
+mod stream;
 
 use crate::control::Message;
 use crate::key::{Incoming, KeyMessage, Table};
 use crate::lanes::{Lanes, Phase};
 use crate::pulse::Pulse;
 use crate::reader::{Limits, Reader, Step};
+use crate::streams::Streams;
 use crate::{
     CloseReason, Config, Event, GoodbyeReason, Hello, Kind, Lane, LaneStats, OpenError, Refused, SipFull,
     Stats, Why,
@@ -46,6 +48,7 @@ pub struct Tunnel {
     pongs: VecDeque<[u8; 8]>,
     sip_out: VecDeque<u8>,
     lanes: Lanes,
+    streams: Streams,
     keys: Table,
     /// What the last sealed frame held.
     opened: Vec<u8>,
@@ -68,6 +71,7 @@ enum Outcome {
     Up,
     Opened { lane: Lane, kind: Kind, token: (usize, usize) },
     Closed { lane: Lane, reason: CloseReason },
+    Begun { lane: Lane },
     Key(KeyMessage),
     Dead(Why),
 }
@@ -89,6 +93,7 @@ impl Tunnel {
             pongs: VecDeque::new(),
             sip_out: VecDeque::new(),
             lanes: Lanes::default(),
+            streams: Streams::default(),
             keys: Table::default(),
             opened: Vec::new(),
             pulse: Pulse::new(now),
@@ -161,6 +166,14 @@ impl Tunnel {
             let (lane, whole) = assembled;
             let len = whole.map_or_else(|| self.reader.assembled().len(), <[u8]>::len);
             match self.count_received(lane, len) {
+                Ok(true) if self.is_stream(lane) => match self.streams.received(lane, len) {
+                    Ok(()) if len == 0 => return Some(Event::StreamEnded { lane }),
+                    Ok(()) => {
+                        let bytes = whole.unwrap_or_else(|| self.reader.assembled());
+                        return Some(Event::Stream { lane, bytes });
+                    }
+                    Err(fault) => return Some(self.fault(fault)),
+                },
                 Ok(true) => {
                     let payload = match self.unseal(lane, whole) {
                         Incoming::Plain => whole.unwrap_or_else(|| self.reader.assembled()),
@@ -212,6 +225,7 @@ impl Tunnel {
     pub fn close_lane(&mut self, lane: Lane) {
         if self.is_open(lane) {
             self.lanes.start_closing(lane);
+            self.streams.remove(lane);
             self.say(&Message::LaneClose { lane, reason: CloseReason::Ended });
         }
     }
@@ -232,7 +246,8 @@ impl Tunnel {
                 && (!self.pongs.is_empty()
                     || self.pulse.wanted()
                     || !self.sip_out.is_empty()
-                    || self.lanes.has_waiting()))
+                    || self.lanes.has_waiting()
+                    || self.streams.has_work()))
     }
 
     /// Appends at most `room` bytes for the connection: control and SIP first, then RTCP, audio, video and
@@ -258,7 +273,8 @@ impl Tunnel {
         } else if self.peer.is_none() {
             Some(self.started + self.config.handshake)
         } else {
-            Some(self.pulse.deadline(&self.config, self.lanes.open_count() > 0))
+            let pulse = self.pulse.deadline(&self.config, self.lanes.open_count() > 0);
+            Some(self.streams.deadline().map_or(pulse, |again| again.min(pulse)))
         }
     }
 
@@ -268,6 +284,7 @@ impl Tunnel {
         if self.over {
             return None;
         }
+        self.streams.timeout(now);
         let alive = match self.peer {
             None => now < self.started + self.config.handshake,
             Some(_) => self.pulse.check(now, &self.config, self.lanes.open_count() > 0),
@@ -285,7 +302,7 @@ impl Tunnel {
         Stats {
             lanes: self.lanes.open_count(),
             datagrams: self.lanes.totals(),
-            waiting_bytes: self.lanes.waiting() + self.sip_out.len(),
+            waiting_bytes: self.lanes.waiting() + self.streams.waiting() + self.sip_out.len(),
             sip_sent_bytes: self.sip_sent,
             sip_received_bytes: self.sip_received,
             stream_sent_bytes: self.stream_sent,
@@ -317,6 +334,7 @@ impl Tunnel {
             + self.sip_out.capacity()
             + self.reader.memory()
             + self.lanes.memory()
+            + self.streams.memory()
             + self.keys.memory()
             + self.opened.capacity()
             + peer
