@@ -227,7 +227,7 @@ impl Lanes {
     ) -> Result<(), Refused> {
         let slot = self.table.get_mut(index(lane).ok_or(Refused::NotOpen)?);
         let state = slot.and_then(Option::as_deref_mut).ok_or(Refused::NotOpen)?;
-        if state.phase != Phase::Open {
+        if state.phase != Phase::Open || state.kind == Kind::Stream {
             return Err(Refused::NotOpen);
         }
         let len = bytes.len();

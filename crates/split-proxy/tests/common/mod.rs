@@ -252,6 +252,7 @@ pub struct Lab {
     pub phones: Vec<NodeId>,
     pub phone_hosts: Vec<causeway_sim::HostId>,
     pub nats: Vec<causeway_sim::NatId>,
+    change_agent: fn(&mut AgentConfig),
 }
 
 pub fn contact_config() -> ContactConfig {
@@ -272,10 +273,29 @@ pub fn contact_config_at(plan: Plan) -> ContactConfig {
 
 impl Lab {
     pub fn new(seed: u64, customers: usize, change: impl Fn(&mut ContactConfig)) -> Self {
-        Self::at(V4, seed, customers, change)
+        Self::with(seed, customers, change, |_| {})
     }
 
     pub fn at(plan: Plan, seed: u64, customers: usize, change: impl Fn(&mut ContactConfig)) -> Self {
+        Self::of(plan, seed, customers, change, |_| {})
+    }
+
+    pub fn with(
+        seed: u64,
+        customers: usize,
+        change: impl Fn(&mut ContactConfig),
+        change_agent: fn(&mut AgentConfig),
+    ) -> Self {
+        Self::of(V4, seed, customers, change, change_agent)
+    }
+
+    fn of(
+        plan: Plan,
+        seed: u64,
+        customers: usize,
+        change: impl Fn(&mut ContactConfig),
+        change_agent: fn(&mut AgentConfig),
+    ) -> Self {
         let mut world = World::new(seed);
         let server_host = world.host(&[plan.server]);
         let mut addresses = vec![plan.tunnel, plan.sip];
@@ -294,6 +314,7 @@ impl Lab {
             phones: Vec::new(),
             phone_hosts: Vec::new(),
             nats: Vec::new(),
+            change_agent,
         };
         for n in 0..customers {
             lab.add_customer(plan, n);
@@ -317,6 +338,11 @@ impl Lab {
     }
 
     fn add_customer(&mut self, plan: Plan, n: usize) {
+        self.add_customer_with(plan, n, |_| {});
+    }
+
+    /// A customer's network with an agent of other settings and one phone.
+    pub fn add_customer_with(&mut self, plan: Plan, n: usize, change: impl FnOnce(&mut AgentConfig)) {
         let nat = self.world.nat(Nat::new(&format!("{}{}", plan.outer, n + 1)));
         self.nats.push(nat);
         let last = if plan.lan.contains(':') { ["::1", "::10"] } else { [".1", ".10"] };
@@ -328,6 +354,8 @@ impl Lab {
         let host = self.world.host_behind(nat, &addresses);
         let mut config = AgentConfig::new("contact.example.com", 443, with_port(&agent_ip, 5060));
         config.media.ahead = 2;
+        (self.change_agent)(&mut config);
+        change(&mut config);
         let agent = self.world.add(host, &format!("agent{n}"), Agent::new(config));
         let host = self.world.host_behind(nat, &[&phone_ip]);
         let agent_at = with_port(&agent_ip, 5060);

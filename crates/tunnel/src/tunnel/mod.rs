@@ -124,6 +124,11 @@ impl Tunnel {
         self.lanes.get(lane).is_some_and(|state| state.phase == Phase::Open)
     }
 
+    /// What a lane that is open or closing carries.
+    pub fn lane_kind(&self, lane: Lane) -> Option<Kind> {
+        self.lanes.get(lane).map(|state| state.kind)
+    }
+
     /// Takes received bytes: call it again and again with the same `input` until it returns `None`; then all
     /// of `input` is consumed. After [`Event::Dead`] everything is swallowed.
     pub fn next<'s, 'i: 's>(&'s mut self, now: Time, input: &mut &'i [u8]) -> Option<Event<'s>> {
