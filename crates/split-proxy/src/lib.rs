@@ -41,8 +41,12 @@ mod keys;
 mod links;
 mod marks;
 mod media;
+mod msrp;
 mod rate;
 mod status;
+
+#[doc(hidden)]
+pub use msrp::fuzz as fuzz_msrp;
 
 pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy};
 pub use calls::CallLimits;

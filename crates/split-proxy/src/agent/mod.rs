@@ -322,6 +322,7 @@ impl Agent {
 impl Node for Agent {
     fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         self.take(ctx, input, out);
+        self.half.serve(out);
         if self.draining && self.uplink.state != State::Stopped {
             self.drain(out);
         }

@@ -229,7 +229,12 @@ impl Calls {
     }
 
     /// The peer has closed a lane: nothing passes on it any more.
-    pub(crate) fn lane_closed(&mut self, link: usize, lane: Lane, links: &mut Links) {
+    pub(crate) fn lane_closed(&mut self, link: usize, lane: Lane, links: &mut Links, out: &mut Outbox) {
+        if let Some(slot) = links.get(link).and_then(|link| link.slot(lane))
+            && self.media.pipes.get(slot).is_some_and(|pipe| pipe.lane() == lane)
+        {
+            self.media.pipe_lane_closed(slot, links, out);
+        }
         links.set_lane(link, lane, None);
     }
 

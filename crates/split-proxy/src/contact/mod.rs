@@ -339,6 +339,7 @@ impl ContactPoint {
 impl Node for ContactPoint {
     fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         self.take(ctx, input, out);
+        self.half.serve(out);
         if self.draining {
             self.drain(out);
         }

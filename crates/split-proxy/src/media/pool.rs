@@ -4,7 +4,7 @@ use super::slot::{Bound, Slot};
 use super::{MediaConfig, flow_of};
 use causeway_node::{Class, Dscp, Flow, Level, Outbox};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Pairs in a row that may be somebody else's, before it is put down to a wrong address or range.
 const PATIENCE: usize = 512;
@@ -46,6 +46,10 @@ impl Pool {
             used: 0,
             failures: 0,
         }
+    }
+
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.config.ip
     }
 
     pub(crate) fn used(&self) -> usize {

@@ -117,6 +117,12 @@ impl Aim {
         }
     }
 
+    /// Whether a connection from `ip` may be the party's.
+    pub(crate) fn expects(&self, ip: IpAddr) -> bool {
+        self.remotes.iter().any(|remote| remote.address.ip() == ip)
+            || self.near.is_some_and(|near| near == ip || ip.is_loopback())
+    }
+
     /// What was negotiated last, if signalling comes from the same address: then it is no guess where that is.
     pub(crate) fn at_its_source(&self) -> Option<SocketAddr> {
         self.negotiated.filter(|address| self.near == Some(address.ip()))

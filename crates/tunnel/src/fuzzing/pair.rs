@@ -230,6 +230,7 @@ impl Pair {
                 Event::Ticket => kept = true,
                 Event::Resumed { peer_lost: true } => held.clear(),
                 Event::Resumed { .. } | Event::TicketKept | Event::Datagram { .. } | Event::Key(_) => {}
+                Event::StreamBegun { .. } | Event::Stream { .. } | Event::StreamEnded { .. } => {}
                 Event::Sip(bytes) => held.extend_from_slice(bytes),
                 Event::LaneOpened { lane, .. } => drop(lanes.insert(lane)),
                 Event::LaneClosed { lane, .. } => drop(lanes.remove(&lane)),
