@@ -31,7 +31,7 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     let data = dirs::data(options.data, "agent")?;
     let mut config = AgentConfig::new(host, port, listen);
     config.instance = Some(roles::instance(&data)?);
-    let workers = vec![Worker::new("agent").node(roles::agent("agent", config, pin)?)];
+    let workers = vec![Worker::new("agent").node(roles::agent("agent", config, pin, Some(&data))?)];
     let service = Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: None };
     service
         .run(|| tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {contact}"))

@@ -44,6 +44,22 @@ impl Carriage {
         }
     }
 
+    /// Its name on disk.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::OtherRtp => "rtp",
+            Self::Datagrams => "datagrams",
+            Self::None => "none",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [Self::Audio, Self::Video, Self::OtherRtp, Self::Datagrams];
+        all.into_iter().find(|carriage| carriage.name() == name)
+    }
+
     pub(crate) fn has_rtcp(self) -> bool {
         matches!(self, Self::Audio | Self::Video | Self::OtherRtp)
     }

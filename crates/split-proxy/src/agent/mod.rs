@@ -3,16 +3,18 @@
 mod config;
 mod phones;
 mod routing;
+mod sessions;
 mod status;
 mod uplink;
 
 pub use config::AgentConfig;
+pub use sessions::SPACES;
 
 use crate::half::{Half, Lost, from_tunnel};
-use causeway_node::{Answer, Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
+use causeway_node::{Answer, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time};
 use causeway_sip::Edit;
 use causeway_sip::proxy::Event;
-use causeway_sip::transaction::ServerId;
+use causeway_sip::transaction::{BranchKey, ServerId};
 use causeway_tunnel::{GoodbyeReason, Instance};
 use phones::Phones;
 use std::collections::VecDeque;
@@ -26,6 +28,11 @@ pub struct Agent {
     uplink: Uplink,
     /// The link of the session, with a connection or without.
     session: Option<usize>,
+    /// Tickets on their way to the disk: the record, and the name of their link.
+    tickets: VecDeque<(u64, Flow)>,
+    /// What was on disk, until the start.
+    restored: Vec<Record>,
+    key: Option<BranchKey>,
     phones: Phones,
     /// Requests from phones that wait for the tunnel, and until when.
     waiting: VecDeque<(ServerId, Time)>,
@@ -37,8 +44,9 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that has not started yet.
-    pub fn new(config: AgentConfig) -> Self {
+    /// An agent that has not started yet. `records` are those of the spaces [`crate::AGENT_SPACES`] that it has put
+    /// out before; others are passed over.
+    pub fn new(config: AgentConfig, records: impl IntoIterator<Item = Record>) -> Self {
         let half =
             Half::new(config.listen, config.timing, config.tunnel.clone(), config.media, config.limits);
         Self {
@@ -46,6 +54,9 @@ impl Agent {
             half,
             uplink: Uplink::new(),
             session: None,
+            tickets: VecDeque::new(),
+            restored: records.into_iter().collect(),
+            key: None,
             phones: Phones::default(),
             waiting: VecDeque::new(),
             sweep: Time::ZERO,
@@ -67,6 +78,8 @@ impl Agent {
             let c = &self.config;
             self.half = Half::new(c.listen, c.timing, c.tunnel.clone(), c.media, c.limits);
         }
+        // Before any port is bound for whoever calls next.
+        self.restore(ctx, out);
         self.half.start(ctx.now, out);
         self.sweep = ctx.now + crate::half::SWEEP;
         self.uplink.begin(ctx.now, &self.config, out);
@@ -88,9 +101,13 @@ impl Agent {
     ) {
         let again = self.session.filter(|id| self.half.ask_again(ctx.now, *id, (flow, peer), exporter, out));
         let link = match again {
-            Some(link) => link,
+            Some(link) => {
+                self.keep_epoch(link, out);
+                link
+            }
             None => {
                 if let Some(old) = self.session.take() {
+                    self.forget_session(old, out);
                     self.half.drop_link(ctx.now, old, false, out);
                 }
                 self.half.new_link(ctx, flow, peer, exporter, out)
@@ -108,6 +125,7 @@ impl Agent {
             if let Some(why) = heard.fresh {
                 let host = &self.config.contact_host;
                 out.notice(Level::Warn, format!("the session with {host} is gone, its calls end: {why}"));
+                self.forget_session(id, out);
                 self.half.begin_anew(ctx.now, id, out);
                 self.events(ctx, out);
                 continue;
@@ -133,12 +151,6 @@ impl Agent {
         }
     }
 
-    fn keep_ticket(&mut self, id: usize, out: &mut Outbox) {
-        let Some(link) = self.half.links.get_mut(id) else { return };
-        link.tunnel.ticket_kept();
-        link.wake(out);
-    }
-
     /// The tunnel has lost its connection: what is on it waits for another one, or ends.
     fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: Lost, out: &mut Outbox) {
         if lost.unwanted {
@@ -149,6 +161,7 @@ impl Agent {
         if self.half.park(ctx.now, id, &lost, grace, out) {
             self.uplink.hurry = self.half.links.get(id).and_then(|link| link.until);
         } else {
+            self.forget_session(id, out);
             self.half.drop_link(ctx.now, id, lost.open, out);
             self.session = self.session.filter(|session| *session != id);
             self.uplink.hurry = None;
@@ -179,6 +192,7 @@ impl Agent {
                 }
                 Event::Request { id, message, from } => self.on_phone_request(ctx, id, &message, from, out),
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
+                Event::Stray { message, from } => drop(self.stray(ctx, &message, from, out)),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
                     self.half.calls.ended(id, &mut self.half.links, out);
@@ -208,7 +222,7 @@ impl Agent {
         }
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
-            self.phones.sweep(ctx.now);
+            self.phones.sweep(ctx.now, out);
         }
         self.events(ctx, out);
     }
@@ -254,6 +268,7 @@ impl Agent {
             Input::Answer { question, answer: Answer::Addresses(addresses, why) } => {
                 self.uplink.answer(ctx, &self.config, question, addresses, why, out);
             }
+            Input::Persisted { seq } => self.persisted(seq, out),
             Input::Timeout => self.timeout(ctx, out),
             Input::Drain => self.draining = true,
             _ => {}
@@ -267,6 +282,7 @@ impl Node for Agent {
         if self.draining && self.uplink.state != State::Stopped {
             self.drain(out);
         }
+        self.half.keep(out);
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -54,6 +54,7 @@ impl Calls {
             }
             Role::Agent => None,
         };
+        self.changed.insert(leg);
         let ports = if into_tunnel {
             self.map_into_tunnel(leg, net_tag.unwrap_or_default(), &lines, passing, links, out)?
         } else {
@@ -295,7 +296,7 @@ impl Calls {
     }
 }
 
-fn kind(carriage: Carriage) -> Kind {
+pub(super) fn kind(carriage: Carriage) -> Kind {
     match carriage {
         Carriage::Audio => Kind::Audio,
         Carriage::Video => Kind::Video,
