@@ -65,6 +65,8 @@ pub(crate) struct Calls {
     space: &'static str,
     serial: u64,
     changed: BTreeSet<usize>,
+    /// Some legs are older than this process.
+    restored: bool,
     /// Descriptions from the tunnel that named lanes they must not, addresses that are not allowed.
     pub refused: u64,
 }
@@ -82,6 +84,7 @@ impl Calls {
             space: Self::space(role),
             serial: 0,
             changed: BTreeSet::new(),
+            restored: false,
             refused: 0,
         }
     }
@@ -107,7 +110,11 @@ impl Calls {
         let invite = msg.method() == Method::Invite;
         let phone_tag = if passing.from_phone { msg.from_tag() } else { msg.to_tag() };
         let known = self.find(passing.link, msg, phone_tag);
-        let leg = match known.or_else(|| self.find_orphan(passing.link, msg, branch_of(msg.top_via()))) {
+        let again = || {
+            let may_be = invite && self.restored && !passing.from_phone;
+            may_be.then(|| self.find_asked(passing.link, msg, branch_of(msg.top_via())))?
+        };
+        let leg = match known.or_else(again) {
             Some(leg) => leg,
             None if invite => self.new_leg(passing, phone_tag, links)?,
             None => return Ok(None),
@@ -266,11 +273,12 @@ impl Calls {
         self.by_key.get(&key).copied()
     }
 
-    /// The leg of an INVITE to a phone that has not answered it yet, if that was before a restart.
-    fn find_orphan(&self, link: usize, msg: Msg<'_>, branch: &[u8]) -> Option<usize> {
+    /// The leg that this very INVITE to a phone has set up before: one that comes again after a restart, when no
+    /// transaction knows it.
+    fn find_asked(&self, link: usize, msg: Msg<'_>, branch: &[u8]) -> Option<usize> {
         let call_id = msg.call_id().filter(|_| !branch.is_empty())?;
         let same = |leg: &Leg| *leg.branch == *branch && *leg.call_id == *call_id && leg.link == link;
-        let found = self.legs.iter().find(|(_, leg)| leg.orphan.is_some() && !leg.from_phone && same(leg));
+        let found = self.legs.iter().find(|(_, leg)| !leg.from_phone && same(leg));
         found.map(|(id, _)| id)
     }
 

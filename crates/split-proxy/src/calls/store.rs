@@ -153,6 +153,7 @@ impl Calls {
             }
         }
         self.changed.insert(id);
+        self.restored = true;
         Some(())
     }
 
@@ -195,7 +196,7 @@ impl Calls {
             return Some(leg);
         }
         let asked = super::branch_of(msg.vias().nth(1).flatten());
-        let leg = self.find_orphan(link, msg, asked).filter(|_| !from_phone)?;
+        let leg = self.find_asked(link, msg, asked).filter(|_| !from_phone)?;
         self.add_key(leg, phone_tag?);
         Some(leg)
     }
