@@ -56,6 +56,8 @@ pub(crate) struct Link {
     pub owner: usize,
     /// When it was opened, for people.
     pub since_ms: u64,
+    /// Its session is on disk, and goes on after a restart.
+    pub durable: bool,
     /// Since when it has no connection on which SIP passes, if it had one before.
     pub lost: Option<Time>,
     /// Until when it waits for another connection.
@@ -78,6 +80,7 @@ impl Link {
             pairs: 0,
             owner: usize::MAX,
             since_ms,
+            durable: false,
             lost: None,
             until: None,
             armed: Time::NEVER,

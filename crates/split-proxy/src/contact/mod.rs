@@ -11,6 +11,7 @@ mod responses;
 mod routing;
 mod sessions;
 mod status;
+mod strays;
 mod tokens;
 
 pub use config::{Cidr, CidrError, ContactConfig, Limits, Mode};
@@ -18,12 +19,13 @@ pub use tokens::SPACE;
 
 use crate::half::{Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
 use crate::links::Link;
+use crate::records::{branch_key, put_branch_key};
 use admission::Gauge;
 use causeway_node::{
     Answer, Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire,
 };
 use causeway_sip::proxy::Event;
-use causeway_sip::transaction::Hop;
+use causeway_sip::transaction::{BranchKey, Hop};
 use causeway_sip::{Edit, Message};
 use causeway_tunnel::{GoodbyeReason, Instance};
 use owners::Owners;
@@ -33,6 +35,11 @@ use std::net::{IpAddr, SocketAddr};
 use tokens::Tokens;
 
 const LISTENER: Flow = Flow(TUNNEL_FLOW);
+/// The record space of the key that branches are made from.
+const KEY_SPACE: &str = "contact.key";
+/// All record spaces of a contact point.
+pub const SPACES: &[&str] =
+    &[SPACE, KEY_SPACE, "contact.session", "contact.leg", owners::DIALOGS, owners::OWNERS];
 
 /// The operator's half of the split proxy; see the [crate's page](crate).
 pub struct ContactPoint {
@@ -41,6 +48,10 @@ pub struct ContactPoint {
     owners: Owners,
     tokens: Tokens,
     sessions: Sessions,
+    /// What was on disk, until the start.
+    restored: Vec<Record>,
+    key: Option<BranchKey>,
+    started: Time,
     gauges: HashMap<usize, Gauge>,
     per_address: HashMap<IpAddr, usize>,
     sweep: Time,
@@ -59,10 +70,11 @@ struct Counters {
     foreign: u64,
     tunnels_refused: u64,
     tickets_refused: u64,
+    strays: u64,
 }
 
 impl ContactPoint {
-    /// A contact point that has not started yet. `records` are those of the space [`SPACE`] that it has put
+    /// A contact point that has not started yet. `records` are those of the spaces [`SPACES`] that it has put
     /// out before; others are passed over.
     pub fn new(config: ContactConfig, records: impl IntoIterator<Item = Record>) -> Self {
         let calls = config.limits.calls;
@@ -75,6 +87,9 @@ impl ContactPoint {
             owners: Owners::default(),
             tokens: Tokens::default(),
             sessions: Sessions::default(),
+            restored: Vec::new(),
+            key: None,
+            started: Time::ZERO,
             gauges: HashMap::new(),
             per_address: HashMap::new(),
             sweep: Time::ZERO,
@@ -84,7 +99,8 @@ impl ContactPoint {
             keys: keys::Keys::default(),
             config,
         };
-        for stored in records.into_iter().filter_map(|record| tokens::restore(&record)) {
+        contact.restored = records.into_iter().collect();
+        for stored in contact.restored.iter().filter_map(tokens::restore) {
             let owner = contact.owners.of(Some(stored.instance));
             let mut token = stored.token;
             token.owner = owner;
@@ -95,7 +111,26 @@ impl ContactPoint {
             }
             contact.tokens.insert(stored.name, token);
         }
+        contact.owners.restore(&contact.restored);
+        contact.key = branch_key(&contact.restored, KEY_SPACE);
+        contact.restored.retain(|record| !matches!(record.space, SPACE | KEY_SPACE));
         contact
+    }
+
+    fn start(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        self.started = ctx.now;
+        self.sweep = ctx.now + crate::half::SWEEP;
+        if self.key.is_none() {
+            let key = BranchKey(ctx.random());
+            put_branch_key(KEY_SPACE, &key, out);
+            self.key = Some(key);
+        }
+        // Before any port is bound for whoever comes next.
+        let records = std::mem::take(&mut self.restored);
+        self.restore_sessions(ctx, &records, out);
+        self.owners.restore_dialogs(&records, ctx.now);
+        self.half.start(ctx.now, out);
+        out.listen(LISTENER, self.config.tunnel_listen, Wire::Tls, Class::Media);
     }
 
     /// How many tunnels are open.
@@ -253,6 +288,7 @@ impl ContactPoint {
                     self.on_operator_request(ctx, id, &message, from, out)
                 }
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
+                Event::Stray { message, from } => self.stray(ctx, &message, from, out),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
                     self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
@@ -278,7 +314,7 @@ impl ContactPoint {
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.tokens.sweep(ctx.unix_ms, out);
-            self.owners.sweep(ctx.now, ctx.unix_ms, &self.tokens);
+            self.owners.sweep(ctx.now, ctx.unix_ms, &self.tokens, out);
         }
         self.events(ctx, out);
     }
@@ -314,11 +350,7 @@ impl ContactPoint {
             return;
         }
         match input {
-            Input::Start => {
-                self.half.start(ctx.now, out);
-                self.sweep = ctx.now + crate::half::SWEEP;
-                out.listen(LISTENER, self.config.tunnel_listen, Wire::Tls, Class::Media);
-            }
+            Input::Start => self.start(ctx, out),
             Input::Stream { flow, bytes } => self.stream(ctx, flow, bytes, out),
             Input::Opened { flow, listener: Some(LISTENER), peer, exporter, .. } => {
                 self.accept(ctx, flow, peer, exporter, out);
@@ -343,6 +375,7 @@ impl Node for ContactPoint {
         if self.draining {
             self.drain(out);
         }
+        self.half.keep(out);
     }
 
     fn deadline(&self) -> Option<Time> {

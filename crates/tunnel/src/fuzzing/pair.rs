@@ -146,7 +146,7 @@ impl Pair {
         end.held.clear();
         end.lanes.clear();
         for (lane, kind) in before.into_iter().skip(which % 3) {
-            end.tunnel.restore_lane(lane, kind);
+            end.tunnel.restore_lane(lane, kind, 0, crate::key::Assurance::None);
             end.lanes.insert(lane);
         }
     }

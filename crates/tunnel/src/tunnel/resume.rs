@@ -3,6 +3,7 @@
 use super::conn::{Conn, Stage, TicketOut};
 use super::{Outcome, Tunnel};
 use crate::control::Message;
+use crate::key::{Assurance, KeyMessage};
 use crate::lanes::Phase;
 use crate::proof::{Claim, Proof, Secret, SessionId};
 use crate::{Config, Fault, GoodbyeReason, Hello, Kind, Lane, Resume, Role, Stale, Why};
@@ -55,10 +56,14 @@ impl Tunnel {
         tunnel
     }
 
-    /// Enters a lane of a session that is being restored.
-    pub fn restore_lane(&mut self, lane: Lane, kind: Kind) {
+    /// Enters a lane of a session that is being restored: what it carries, whose it is (0 for nobody's), and what
+    /// the key must be worth without which nothing passes.
+    pub fn restore_lane(&mut self, lane: Lane, kind: Kind, user: u32, least: Assurance) {
         if self.is_parked() && lane >= Lane::FIRST && self.lanes.get(lane).is_none() {
             self.lanes.insert(lane, kind, Phase::Open);
+            if let Some(state) = self.lanes.get_mut(lane) {
+                (state.user, state.demand) = (user, least);
+            }
         }
     }
 
@@ -231,6 +236,11 @@ impl Tunnel {
         let own: Vec<(Lane, Kind)> = self.lanes.in_phase(Phase::Open).collect();
         for (lane, kind) in own {
             self.say(&Message::LaneOpen { lane, kind: Ok(kind), token: b"" });
+            // A peer that has lost its memory does not know whose it is.
+            let user = self.lane_user(lane);
+            if user != 0 {
+                self.say_key(KeyMessage::Bind { lane, user });
+            }
         }
         self.say(&Message::LanesDone);
     }
