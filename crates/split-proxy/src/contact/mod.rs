@@ -163,6 +163,9 @@ impl ContactPoint {
 
     fn stream(&mut self, ctx: &mut Ctx<'_>, flow: Flow, bytes: &[u8], out: &mut Outbox) {
         let Some(mut id) = self.half.links.id(flow) else { return };
+        if self.half.links.get(id).is_some_and(|link| link.claims) {
+            self.take_over(ctx, id, out);
+        }
         let mut input = bytes;
         loop {
             let heard = self.half.tunnel_bytes(ctx.now, id, &mut input, out);
@@ -172,7 +175,6 @@ impl ContactPoint {
             }
             if heard.up {
                 self.up(ctx, id, out);
-                self.make_ticket(ctx, id, out);
             }
             if heard.ticket_kept {
                 self.ticket_kept(id, out);
@@ -186,12 +188,29 @@ impl ContactPoint {
         }
     }
 
-    /// The peer has said who it is: an agent that comes again takes its registrations over, and its old
-    /// tunnel ends.
+    /// The peer has said who it is. An agent that has another tunnel takes its place only once it has reacted to our
+    /// Hello: one that was held up on the way, and given up by the agent long ago, must not end what came later.
     fn up(&mut self, ctx: &mut Ctx<'_>, id: usize, out: &mut Outbox) {
         let Some(link) = self.half.links.get_mut(id) else { return };
-        let hello = link.tunnel.peer();
-        let instance: Option<Instance> = hello.and_then(|hello| hello.instance);
+        let instance: Option<Instance> = link.tunnel.peer().and_then(|hello| hello.instance);
+        let owner = self.owners.of(instance);
+        link.claims = self.owners.get(owner).is_some_and(|owner| owner.link.is_some_and(|old| old != id));
+        if !link.claims {
+            link.owner = owner;
+            let text = format!("tunnel from {} is up", link.peer);
+            out.notice(Level::Info, text);
+            if let Some(owner) = self.owners.get_mut(owner) {
+                owner.link = Some(id);
+            }
+        }
+        self.make_ticket(ctx, id, out);
+    }
+
+    /// An agent that comes again takes its registrations over, and its old tunnel ends.
+    fn take_over(&mut self, ctx: &mut Ctx<'_>, id: usize, out: &mut Outbox) {
+        let Some(link) = self.half.links.get_mut(id) else { return };
+        link.claims = false;
+        let instance: Option<Instance> = link.tunnel.peer().and_then(|hello| hello.instance);
         let owner = self.owners.of(instance);
         link.owner = owner;
         let text = format!("tunnel from {} is up", link.peer);
@@ -207,11 +226,13 @@ impl ContactPoint {
                 owner.link = Some(id);
             }
         }
+        self.ticket_kept(id, out);
     }
 
     /// A tunnel has lost its connection: what is on it waits for another one, or ends.
     fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: &Lost, out: &mut Outbox) {
-        if !self.half.park(ctx.now, id, lost, self.config.grace, out) {
+        let claims = self.half.links.get(id).is_some_and(|link| link.claims);
+        if claims || !self.half.park(ctx.now, id, lost, self.config.grace, out) {
             return self.drop_tunnel(ctx, id, &lost.why, lost.open, out);
         }
         if let Some(link) = self.half.links.get(id) {
