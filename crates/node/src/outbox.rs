@@ -151,6 +151,14 @@ pub enum Output<'a> {
         /// As what.
         dscp: Dscp,
     },
+    /// Read no more from a connection for the time being, so that its sender has to wait; or go on. What was read
+    /// before still arrives.
+    Pause {
+        /// Which connection.
+        flow: Flow,
+        /// Whether to pause.
+        paused: bool,
+    },
     /// Write a record.
     Persist {
         /// Its number.
@@ -203,6 +211,7 @@ enum Item {
     Stream { flow: Flow, start: usize, end: usize },
     Wake { flow: Flow },
     Mark { flow: Flow, dscp: Dscp },
+    Pause { flow: Flow, paused: bool },
     Persist { seq: u64, record: Box<Record> },
     Ask { id: u64, question: Box<Question> },
     Line { journal: &'static str, line: String },
@@ -252,6 +261,11 @@ impl Outbox {
     /// Marks what leaves on a flow from now on; see [`Output::Mark`].
     pub fn mark(&mut self, flow: Flow, dscp: Dscp) {
         self.push(Item::Mark { flow, dscp });
+    }
+
+    /// Stops or resumes reading from a connection; see [`Output::Pause`].
+    pub fn pause(&mut self, flow: Flow, paused: bool) {
+        self.push(Item::Pause { flow, paused });
     }
 
     /// Writes a record; its number goes into [`Outbox::gated`].
@@ -316,6 +330,7 @@ impl Outbox {
             }
             Output::Wake { flow } => Item::Wake { flow },
             Output::Mark { flow, dscp } => Item::Mark { flow, dscp },
+            Output::Pause { flow, paused } => Item::Pause { flow, paused },
             Output::Persist { seq, record } => {
                 self.last_seq = self.last_seq.max(seq);
                 Item::Persist { seq, record: Box::new(record.clone()) }
@@ -372,6 +387,7 @@ impl Item {
             Self::Stream { flow, start, end } => Output::Stream { flow: *flow, bytes: &arena[*start..*end] },
             Self::Wake { flow } => Output::Wake { flow: *flow },
             Self::Mark { flow, dscp } => Output::Mark { flow: *flow, dscp: *dscp },
+            Self::Pause { flow, paused } => Output::Pause { flow: *flow, paused: *paused },
             Self::Persist { seq, record } => Output::Persist { seq: *seq, record },
             Self::Ask { id, question } => Output::Ask { id: *id, question },
             Self::Line { journal, line } => Output::Line { journal, line },

@@ -4,7 +4,7 @@ use crate::attributes::Attribute;
 use crate::index::{Line, Span};
 use crate::view::{Sdp, words};
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 #[derive(Clone, Copy, Debug)]
 struct Op {
@@ -187,6 +187,14 @@ impl Edit {
         if let (Some(port), false) = (port, written) {
             self.add_attribute(sdp, Some(media), format!("rtcp:{port}").as_bytes());
         }
+    }
+
+    /// Gives the first URI of an MSRP path (`a=path`, RFC 4975 §8) another authority: a literal address and a port.
+    pub fn set_path_authority(&mut self, sdp: Sdp<'_>, media: usize, to: SocketAddr) {
+        let Some(old) = sdp.media_at(media).and_then(|media| media.path_authority()) else { return };
+        self.op(Span::locate(sdp.bytes, old), |out| {
+            let _ = write!(out, "{to}");
+        });
     }
 
     /// Adds an attribute at the end of a section: `rtcp-mux`, `label:1`. Line ends in it become blanks.

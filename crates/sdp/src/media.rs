@@ -152,6 +152,16 @@ impl<'a> Media<'a> {
         self.section.attribute_value(b"label")
     }
 
+    /// The authority, `host:port`, of the first URI of an MSRP path (`a=path`, RFC 4975 §8): whom to connect to.
+    pub fn path_authority(&self) -> Option<&'a [u8]> {
+        let path = self.section.attribute_value(b"path")?;
+        let start = memchr::memmem::find(path, b"://")? + 3;
+        let rest = path.get(start..)?;
+        let end = rest.iter().position(|byte| b"/; ".contains(byte)).unwrap_or(rest.len());
+        let user = rest.get(..end)?.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+        rest.get(user..end).filter(|authority| !authority.is_empty())
+    }
+
     /// `active`, `passive`, `actpass` or `holdconn`: its own, or the session's (RFC 4145 §4).
     pub fn setup(&self) -> Option<&'a [u8]> {
         let of = |section: Section<'a>| section.attribute_value(b"setup");

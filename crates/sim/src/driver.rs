@@ -207,6 +207,7 @@ impl World {
             Output::Stream { flow, bytes } => self.queue_bytes(id, flow, bytes),
             Output::Wake { flow } => self.ask_wake(id, flow),
             Output::Mark { flow, dscp } => drop(self.slots[id.0].marks.insert(flow, dscp)),
+            Output::Pause { flow, paused } => self.pause(id, flow, paused),
             Output::Persist { seq, record } => self.slots[id.0].journal.pending.push((seq, record.clone())),
             Output::Ask { id: question, question: what } => self.ask(id, question, what),
             Output::Line { journal, line } => self.lines.push((id, journal, line.to_owned())),
@@ -279,7 +280,7 @@ impl World {
         self.deliver(id, Input::Persisted { seq });
     }
 
-    fn set_wake(&mut self, id: NodeId) {
+    pub(crate) fn set_wake(&mut self, id: NodeId) {
         let slot = &mut self.slots[id.0];
         let due = slot.node.as_ref().and_then(|node| node.deadline()).filter(|due| *due != Time::NEVER);
         if let Some(due) = due

@@ -46,6 +46,7 @@ pub(crate) struct End {
     asking: bool,
     closing: bool,
     retrying: bool,
+    paused: bool,
     failing: Option<Time>,
     unread: VecDeque<Vec<u8>>,
 }
@@ -77,6 +78,7 @@ impl End {
             asking: false,
             closing: false,
             retrying: false,
+            paused: false,
             failing: None,
             unread: VecDeque::new(),
         }
@@ -173,7 +175,10 @@ impl World {
         assert!(buf.len() <= room, "{}: fill gave {} bytes for a room of {room}", slot.name, buf.len());
         end.asking = !buf.is_empty();
         end.queue.extend(&buf);
-        end.asking
+        let (asking, id) = (end.asking, end.node);
+        // What is due may have changed by what was taken.
+        self.set_wake(id);
+        asking
     }
 
     fn transmit(&mut self, at: EndId, size: usize, arrival: Time) {
@@ -251,16 +256,21 @@ impl World {
         if end.state == State::Dead {
             return self.reset_other(at);
         }
-        let (id, flow, closing) = (end.node, end.flow, end.closing);
-        if self.slots[id.0].stalled {
+        let (id, flow, closing, paused) = (end.node, end.flow, end.closing, end.paused);
+        let waiting = !end.unread.is_empty();
+        if self.slots[id.0].stalled || (paused && !closing) || waiting {
             if let Some(end) = self.end(at) {
                 end.unread.push_back(bytes);
             }
             return;
         }
+        self.read(at, id, flow, &bytes);
+    }
+
+    fn read(&mut self, at: EndId, id: NodeId, flow: Flow, bytes: &[u8]) {
         self.acknowledge(at, bytes.len());
-        if !closing {
-            self.deliver(id, Input::Stream { flow, bytes: &bytes });
+        if self.end(at).is_some_and(|end| !end.closing) {
+            self.deliver(id, Input::Stream { flow, bytes });
         }
     }
 
@@ -281,8 +291,9 @@ impl World {
 
     pub(crate) fn fin_arrives(&mut self, at: EndId) {
         let Some(end) = self.end(at) else { return };
+        let waits = (end.paused && !end.closing) || !end.unread.is_empty();
         let (id, lives) = (end.node, end.lives());
-        if lives && self.slots[id.0].stalled {
+        if lives && (self.slots[id.0].stalled || waits) {
             if let Some(end) = self.end(at) {
                 end.unread.push_back(Vec::new());
             }
@@ -380,13 +391,33 @@ impl World {
         let ends: Vec<EndId> =
             self.slots[id.0].flows.keys().filter_map(|flow| self.end_of(id, *flow)).collect();
         for at in ends {
-            let unread = self.end(at).map(|end| std::mem::take(&mut end.unread)).unwrap_or_default();
-            for bytes in unread {
-                if bytes.is_empty() {
-                    self.end_dead(at, "closed by the peer");
-                } else {
-                    self.bytes_arrive(at, bytes);
-                }
+            self.read_unread(at);
+        }
+    }
+
+    /// The node wants no more of a connection, or again.
+    pub(crate) fn pause(&mut self, id: NodeId, flow: Flow, paused: bool) {
+        let Some(at) = self.end_of(id, flow) else { return };
+        if let Some(end) = self.end(at) {
+            end.paused = paused;
+        }
+        if !paused {
+            // Not at once: the node is in the middle of its outputs.
+            self.after(Duration::ZERO, move |world| world.read_unread(at));
+        }
+    }
+
+    fn read_unread(&mut self, at: EndId) {
+        while let Some(end) = self.end(at).filter(|end| !end.paused) {
+            let (id, flow) = (end.node, end.flow);
+            if self.slots[id.0].stalled {
+                return;
+            }
+            let Some(bytes) = self.end(at).and_then(|end| end.unread.pop_front()) else { return };
+            if bytes.is_empty() {
+                self.end_dead(at, "closed by the peer");
+            } else {
+                self.read(at, id, flow, &bytes);
             }
         }
     }

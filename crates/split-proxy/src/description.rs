@@ -3,10 +3,13 @@
 
 use causeway_sdp::{Attribute, Edit, Index, Media, Sdp, find_sdp};
 use causeway_tunnel::{Kind, Lane};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// More `m=` lines than this are not carried.
 pub(crate) const MAX_LINES: usize = 16;
+
+/// The port of who only connects himself (RFC 4145 §4.1).
+const DISCARD: u16 = 9;
 
 /// The address that stands for "this tunnel" in a description inside it (RFC 7600 §4.8: the dummy address).
 pub(crate) const PLACEHOLDER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
@@ -27,7 +30,11 @@ pub(crate) enum Carriage {
     OtherRtp,
     /// Other datagrams: T.38 over UDPTL, data channels.
     Datagrams,
-    /// Over TCP, or of a kind unknown here: cannot be carried.
+    /// A TCP connection (RFC 4145).
+    Stream,
+    /// The same with MSRP on it (RFC 4975), in the clear: its paths name the transport's addresses.
+    Msrp,
+    /// Of a kind unknown here: cannot be carried.
     None,
 }
 
@@ -35,8 +42,10 @@ impl Carriage {
     fn of(media: &Media<'_>) -> Self {
         let starts =
             |text: &[u8]| media.proto.get(..text.len()).is_some_and(|p| p.eq_ignore_ascii_case(text));
-        if media.is_tcp() {
-            Self::None
+        if media.proto.eq_ignore_ascii_case(b"TCP/MSRP") {
+            Self::Msrp
+        } else if media.is_tcp() {
+            Self::Stream
         } else if media.is_rtp() {
             match media.kind {
                 b"audio" => Self::Audio,
@@ -55,8 +64,33 @@ impl Carriage {
         match self {
             Self::Audio => Kind::Audio,
             Self::Video => Kind::Video,
+            Self::Stream | Self::Msrp => Kind::Stream,
             Self::OtherRtp | Self::Datagrams | Self::None => Kind::Other,
         }
+    }
+
+    /// Whether it is a connection.
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::Stream | Self::Msrp)
+    }
+
+    /// Its name on disk.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::OtherRtp => "rtp",
+            Self::Datagrams => "datagrams",
+            Self::Stream => "stream",
+            Self::Msrp => "msrp",
+            Self::None => "none",
+        }
+    }
+
+    /// Connections do not survive, and are not found again.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [Self::Audio, Self::Video, Self::OtherRtp, Self::Datagrams];
+        all.into_iter().find(|carriage| carriage.name() == name)
     }
 
     pub(crate) fn has_rtcp(self) -> bool {
@@ -90,6 +124,8 @@ pub(crate) struct Line {
     pub mux_only: bool,
     /// The lane of the same tunnel that leads to the other phone ([`FAR_LANE`]).
     pub far_lane: Option<Lane>,
+    /// Where this party takes connections: not where it connects itself, nor where there are none (RFC 4145 §4).
+    pub takes_connections: bool,
 }
 
 impl Line {
@@ -169,7 +205,19 @@ fn read_media(media: Media<'_>) -> Line {
             .attribute_value(FAR_LANE)
             .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
             .map(Lane),
+        takes_connections: media.port != DISCARD
+            && !media.setup().is_some_and(|setup| setup == b"active" || setup == b"holdconn"),
     }
+}
+
+/// The authority of each line's MSRP path: what its party is called in the messages.
+pub(crate) fn path_authorities(body: &[u8]) -> Vec<Option<Vec<u8>>> {
+    let mut index = Index::new();
+    if index.parse(body).is_err() {
+        return Vec::new();
+    }
+    let sdp = Sdp::new(body, &index);
+    sdp.media().map(|media| media?.path_authority().map(<[u8]>::to_vec)).collect()
 }
 
 /// Whether an attribute asks for several media over one transport (RFC 9143 §5, §6). Removed, every medium keeps a
@@ -194,6 +242,8 @@ pub(crate) fn rewrite(body: &[u8], writing: Writing<'_>, out: &mut Vec<u8>) {
         return out.extend_from_slice(body);
     }
     let sdp = Sdp::new(body, &index);
+    let lines: Vec<Carriage> =
+        sdp.media().map(|media| media.map_or(Carriage::None, |media| Carriage::of(&media))).collect();
     let mut edit = Edit::new();
     edit.set_addresses_by(sdp, writing.address, |media| writing.ports.get(media).copied().flatten()?.address);
     edit.remove_ice(sdp);
@@ -204,6 +254,12 @@ pub(crate) fn rewrite(body: &[u8], writing: Writing<'_>, out: &mut Vec<u8>) {
         let given = writing.ports.get(media).copied().flatten();
         edit.set_port(sdp, media, given.map_or(0, |given| given.port));
         edit.set_rtcp(sdp, media, given.and_then(|given| given.rtcp));
+        if let Some(given) = given
+            && lines.get(media).copied() == Some(Carriage::Msrp)
+        {
+            let ip = given.address.unwrap_or(writing.address);
+            edit.set_path_authority(sdp, media, SocketAddr::new(ip, given.port));
+        }
         if let Some(lane) = given.and_then(|given| given.far_lane) {
             let text = [FAR_LANE, format!(":{lane}").as_bytes()].concat();
             edit.add_attribute(sdp, Some(media), &text);

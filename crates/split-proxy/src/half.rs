@@ -4,12 +4,14 @@ use crate::calls::{CallLimits, Calls};
 use crate::keys::Told;
 use crate::links::{Link, Links, Wire};
 use crate::marks::Marks;
-use crate::media::{FIRST_FLOW, MediaConfig};
+use crate::media::{FIRST_FLOW, LISTENERS, MediaConfig, slot_of_listener};
 use causeway_node::{Ctx, Flow, Input, Level, Outbox, Time};
 use causeway_sip::hub::Hub;
 use causeway_sip::proxy::Core;
 use causeway_sip::transaction::{Hop, Timing, Transport};
-use causeway_sip::{FrameError, Framed, Framer, HeaderId, Message, Method, Msg, Uri, response_to, validate};
+use causeway_sip::{
+    FrameError, Framed, Framer, HeaderId, Message, Method, Msg, Uri, Via, response_to, validate,
+};
 use causeway_tunnel::{Config, Event, GoodbyeReason, Resume, Stale, Tunnel, Why};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -98,7 +100,7 @@ impl Half {
         marks: Marks,
     ) -> Self {
         Self {
-            core: Core::new(timing),
+            core: Core::new(timing).taking_strays(),
             hub: Hub::new(0, local).judging_as(validate::Role::Relay).marked(marks.sip),
             links: Links::default(),
             calls: Calls::new(tunnel.role, media, limits, marks),
@@ -115,6 +117,15 @@ impl Half {
         self.sweep = now + SWEEP;
     }
 
+    pub(crate) fn tunnel_config(&self) -> Arc<Config> {
+        self.tunnel.clone()
+    }
+
+    /// Writes what has changed of the calls; cheap where nothing has.
+    pub(crate) fn keep(&mut self, out: &mut Outbox) {
+        self.calls.keep(&self.links, out);
+    }
+
     /// The core, and where it sends to.
     pub(crate) fn split<'a>(&'a mut self, out: &'a mut Outbox) -> (&'a mut Core, Wire<'a>) {
         (&mut self.core, Wire { hub: &mut self.hub, links: &mut self.links, out })
@@ -127,6 +138,25 @@ impl Half {
             Input::Datagram { flow, from, bytes } if flow.0 >= FIRST_FLOW => {
                 self.calls.media.packet_from_net(ctx.now, flow, from, bytes, &mut self.links, out);
                 return true;
+            }
+            Input::Opened { flow, listener: Some(listener), peer, .. }
+                if slot_of_listener(listener).is_some() =>
+            {
+                let slot = slot_of_listener(listener).unwrap_or_default();
+                self.calls.media.pipe_accepted(slot, flow, peer, &mut self.links, out);
+            }
+            Input::Opened { flow, .. } if self.calls.media.pipes.has(flow) => {
+                self.calls.media.pipe_opened(flow, out);
+            }
+            Input::Opened { flow, .. } if slot_of_listener(flow).is_some() => {}
+            Input::Stream { flow, bytes } if self.calls.media.pipes.has(flow) => {
+                self.calls.media.pipe_bytes(ctx.now, flow, bytes, &mut self.links, out);
+            }
+            Input::Closed { flow, .. } if self.calls.media.pipes.has(flow) => {
+                self.calls.media.pipe_closed(flow, &mut self.links, out);
+            }
+            Input::Closed { flow, why } if slot_of_listener(flow).is_some() => {
+                out.notice(Level::Warn, format!("TCP media cannot be accepted: {why}"));
             }
             Input::Opened { flow, .. } if is_media(flow) => pool.opened((flow.0 - FIRST_FLOW) as usize, out),
             Input::Closed { flow, why } if is_media(flow) => {
@@ -176,7 +206,7 @@ impl Half {
         out: &mut Outbox,
     ) -> Heard {
         let mut heard = Heard::default();
-        let mut closed = Vec::new();
+        let (mut closed, mut begun) = (Vec::new(), Vec::new());
         if let Some(link) = self.links.get_mut(id) {
             let media = &mut self.calls.media;
             // A slot is looked up beside the tunnel, which the event borrows.
@@ -188,6 +218,16 @@ impl Half {
                 match event {
                     Event::Datagram { lane, payload } => {
                         media.packet_to_net(now, lanes.get(lane), payload, out)
+                    }
+                    Event::StreamBegun { lane } => begun.extend(lanes.get(lane)),
+                    Event::Stream { lane, bytes } => match lanes.get(lane) {
+                        Some(slot) => media.pipe_to_net(now, slot, bytes, out),
+                        None => media.stray += 1,
+                    },
+                    Event::StreamEnded { lane } => {
+                        if let Some(slot) = lanes.get(lane) {
+                            media.pipe_ended(slot, out);
+                        }
                     }
                     Event::Sip(bytes) => framer.push(bytes),
                     Event::Up(_) => heard.up = true,
@@ -210,8 +250,12 @@ impl Half {
                 }
             }
         }
+        for slot in begun {
+            let dscp = self.calls.marks.other;
+            self.calls.media.pipe_begun(slot, dscp, &mut self.links, out);
+        }
         for lane in closed {
-            self.calls.lane_closed(id, lane, &mut self.links);
+            self.calls.lane_closed(id, lane, &mut self.links, out);
         }
         if let Some(error) = self.cut_messages(now, id) {
             heard.dead.get_or_insert(Lost::broken(error));
@@ -376,6 +420,13 @@ impl Half {
         }
     }
 
+    /// Does what connections of media wait for.
+    pub(crate) fn serve(&mut self, out: &mut Outbox) {
+        if self.calls.media.pipes.nudged {
+            self.calls.media.serve_pipes(&mut self.links, out);
+        }
+    }
+
     /// Runs all timers that are due; the tunnels that died of it, and how.
     pub(crate) fn timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<(usize, Lost)> {
         let (core, mut wire) = self.split(out);
@@ -401,13 +452,20 @@ impl Half {
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
-        [self.core.deadline(), self.links.deadline(), Some(self.sweep)].into_iter().flatten().min()
+        // What a fill has made possible waits for a call with an outbox.
+        let nudged = self.calls.media.pipes.nudged.then_some(Time::ZERO);
+        [nudged, self.core.deadline(), self.links.deadline(), Some(self.sweep)].into_iter().flatten().min()
     }
 
     pub(crate) fn fill(&mut self, now: Time, flow: Flow, room: usize, buf: &mut Vec<u8>) {
-        if let Some(link) = self.links.id(flow).and_then(|id| self.links.get_mut(id)) {
+        let Some(id) = self.links.id(flow) else {
+            return self.calls.media.pipes.fill(flow, room, buf);
+        };
+        if let Some(link) = self.links.get_mut(id) {
             link.tunnel.fill(now, room, buf);
         }
+        self.links.touch(id);
+        self.calls.media.pipes.nudged |= self.calls.media.pipes_wait();
     }
 }
 
@@ -421,12 +479,24 @@ fn is_leaving(why: &Why) -> bool {
 }
 
 fn is_media(flow: Flow) -> bool {
-    (FIRST_FLOW..Flow::ACCEPTED).contains(&flow.0)
+    (FIRST_FLOW..LISTENERS).contains(&flow.0)
 }
 
 /// Whether a message came out of a tunnel.
 pub(crate) fn from_tunnel(hop: &Hop) -> bool {
     hop.transport == Transport::Tunnel
+}
+
+/// Where a response goes by the Via of who sent its request (RFC 3261 §18.2.2, RFC 3581 §4).
+pub(crate) fn via_address(via: &Via<'_>) -> Option<(SocketAddr, Transport)> {
+    let transport = match via.transport {
+        name if name.eq_ignore_ascii_case(b"UDP") => Transport::Udp,
+        name if name.eq_ignore_ascii_case(b"TCP") => Transport::Tcp,
+        _ => return None,
+    };
+    let ip = via.received().and_then(causeway_sip::parse_ip).or_else(|| via.host_ip())?;
+    let port = via.rport().flatten().or(via.port).unwrap_or(5060);
+    Some((SocketAddr::new(ip, port), transport))
 }
 
 /// Requests that begin a dialog, whose route set must lead through here (RFC 3261 §12.1, RFC 6665, RFC 3515).

@@ -68,6 +68,10 @@ pub(crate) fn calls(half: &Half, now: Time) -> Status {
             ports.filter_map(move |(joint, which, lane_id)| {
                 let slot = 2 * joint.pair + which;
                 let joined = half.calls.media.joined(slot)?;
+                let pipe = half.calls.media.pipes.get(slot);
+                let connection = pipe.map(|pipe| {
+                    json!({ "state": pipe.state(), "from_network": pipe.bytes.0, "to_network": pipe.bytes.1 })
+                });
                 let stats = link.and_then(|link| link.tunnel.lane_stats(lane_id)).unwrap_or_default();
                 Some(json!({
                     "line": index,
@@ -79,6 +83,7 @@ pub(crate) fn calls(half: &Half, now: Time) -> Status {
                         "lost": joined.from_net.lost(), "not_rtp": joined.from_net.odd, "foreign": joined.foreign },
                     "to_network": { "packets": joined.to_net.packets, "bytes": joined.to_net.bytes,
                         "lost": joined.to_net.lost(), "not_rtp": joined.to_net.odd, "homeless": joined.homeless },
+                    "connection": connection,
                     "late_dropped": stats.late_dropped,
                     "queue_dropped": stats.queue_dropped,
                 }))

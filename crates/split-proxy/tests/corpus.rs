@@ -21,3 +21,8 @@ proptest::proptest! {
         causeway_split_proxy::fuzzing::keys(&data);
     }
 }
+
+#[test]
+fn msrp() {
+    fuzz::replay("msrp", causeway_split_proxy::fuzz_msrp);
+}

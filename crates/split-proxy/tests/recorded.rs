@@ -105,7 +105,7 @@ fn add_tapped(lab: &mut Lab) -> causeway_sim::NodeId {
     let mut line = KeyLine::new("sip:alice@example.com").unwrap();
     line.secret = Some(LineSecret::Password(b"secret".to_vec().into()));
     config.keys.lines = vec![line];
-    let agent = Agent::new(config);
+    let agent = Agent::new(config, []);
     let tapped = Tapped { agent, exporter: [0; 32], sent: vec![], received: vec![] };
     let id = lab.world.add(host, "agent0", tapped);
     let host = lab.world.host_behind(nat, &["192.168.0.10"]);

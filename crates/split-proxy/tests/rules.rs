@@ -144,7 +144,7 @@ fn several_lines_rejected_lines_and_lines_that_cannot_be_carried() {
     let offer = "v=0\r\no=- 1 1 IN IP4 192.168.0.10\r\ns=-\r\nc=IN IP4 192.168.0.10\r\nt=0 0\r\n\
 a=group:BUNDLE 0 1\r\na=ice-ufrag:abcd\r\nm=audio 4000 RTP/AVP 0\r\na=mid:0\r\na=rtcp-mux\r\n\
 a=candidate:1 1 UDP 2130706431 192.168.0.10 4000 typ host\r\nm=video 6000 RTP/AVP 96\r\na=mid:1\r\n\
-a=rtpmap:96 VP8/90000\r\nm=image 0 udptl t38\r\nm=message 2855 TCP/MSRP *\r\n";
+a=rtpmap:96 VP8/90000\r\nm=image 0 udptl t38\r\nm=application 2855 DCCP x\r\n";
     lab.request(0, Method::Invite, "sip:bob@example.com", "alice", |r| {
         r.header("From", "<sip:alice@example.com>;tag=fromalice")
             .header("To", "<sip:bob@example.com>")
@@ -177,7 +177,7 @@ a=rtpmap:96 VP8/90000\r\nm=image 0 udptl t38\r\nm=message 2855 TCP/MSRP *\r\n";
     // An answer with one port for both lines, though nobody has offered that: it stays one port.
     let answer = sdp("192.168.1.10", 4000);
     let answer =
-        [answer.as_slice(), b"m=video 4000 RTP/AVP 96\r\nm=image 0 udptl t38\r\nm=message 0 TCP/MSRP *\r\n"]
+        [answer.as_slice(), b"m=video 4000 RTP/AVP 96\r\nm=image 0 udptl t38\r\nm=application 0 DCCP x\r\n"]
             .concat();
     lab.world.with::<Phone, _>(lab.phones[1], |phone, _, out| {
         let invite = phone.last_request(Method::Invite).unwrap().clone();
@@ -296,7 +296,7 @@ fn attempts_back_off_with_jitter_and_resolve_anew() {
     let config = AgentConfig::new("nowhere.example.com", 443, at("192.168.9.1:5060"));
     let mut world = causeway_sim::World::new(10);
     let host = world.host(&["192.168.9.1"]);
-    let agent = world.add(host, "agent", Agent::new(config));
+    let agent = world.add(host, "agent", Agent::new(config, []));
     let mut attempts = vec![];
     let mut last = 0;
     for _ in 0..12_000 {
@@ -351,7 +351,7 @@ impl Bare {
 
 #[test]
 fn nothing_is_bound_outside_the_lan_address_and_the_hub() {
-    let mut agent = Agent::new(AgentConfig::new("192.0.2.1", 443, at("192.168.9.1:5060")));
+    let mut agent = Agent::new(AgentConfig::new("192.0.2.1", 443, at("192.168.9.1:5060")), []);
     let mut bare = Bare { rng: Default::default(), out: Outbox::default(), now: Time::ZERO };
     bare.give(&mut agent, Input::Start);
     let mut bound = Vec::new();

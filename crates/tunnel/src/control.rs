@@ -32,6 +32,8 @@ const RESUMED: u8 = 0x21;
 const FRESH: u8 = 0x22;
 const LANES_DONE: u8 = 0x23;
 const TICKET_TAKEN: u8 = 0x24;
+const STREAM_CREDIT: u8 = 0x11;
+const STREAM_BEGIN: u8 = 0x12;
 /// Unknown message types and Hello parameters from here up may be skipped.
 const OPTIONAL: u8 = 0x80;
 const HELLO_FIXED: usize = 20;
@@ -186,6 +188,18 @@ pub enum Message<'a> {
         /// Why.
         reason: CloseReason,
     },
+    /// The sender has room for so many more bytes of a stream.
+    StreamCredit {
+        /// Its lane.
+        lane: Lane,
+        /// How many more.
+        bytes: u32,
+    },
+    /// Somebody has connected at the sender's end of a stream.
+    StreamBegin {
+        /// Its lane.
+        lane: Lane,
+    },
     /// Asks for a [`Message::Pong`] with the same bytes.
     Ping([u8; 8]),
     /// The answer to a ping.
@@ -328,6 +342,11 @@ impl<'a> Message<'a> {
                 buf.extend_from_slice(&lane.0.to_be_bytes());
                 buf.push(reason.code());
             }
+            Self::StreamCredit { lane, bytes } => {
+                buf.extend_from_slice(&lane.0.to_be_bytes());
+                buf.extend_from_slice(&bytes.to_be_bytes());
+            }
+            Self::StreamBegin { lane } => buf.extend_from_slice(&lane.0.to_be_bytes()),
             Self::Ping(opaque) | Self::Pong(opaque) => buf.extend_from_slice(opaque),
             Self::Goodbye { reason, text } => encode_text(reason.code(), text, buf),
             Self::Error { code, text } => encode_text(*code, text, buf),
@@ -380,6 +399,11 @@ impl<'a> Message<'a> {
                 lane: Lane(body.u16().ok_or(short)?),
                 reason: CloseReason::from_code(body.u8().ok_or(short)?),
             },
+            STREAM_CREDIT => Self::StreamCredit {
+                lane: Lane(body.u16().ok_or(short)?),
+                bytes: u32::from_be_bytes(body.array().ok_or(short)?),
+            },
+            STREAM_BEGIN => Self::StreamBegin { lane: Lane(body.u16().ok_or(short)?) },
             PING => Self::Ping(body.array().ok_or(short)?),
             PONG => Self::Pong(body.array().ok_or(short)?),
             GOODBYE => {
@@ -414,6 +438,8 @@ impl<'a> Message<'a> {
             Self::Hello(_) => HELLO,
             Self::LaneOpen { .. } => LANE_OPEN,
             Self::LaneClose { .. } => LANE_CLOSE,
+            Self::StreamCredit { .. } => STREAM_CREDIT,
+            Self::StreamBegin { .. } => STREAM_BEGIN,
             Self::Ping(_) => PING,
             Self::Pong(_) => PONG,
             Self::Goodbye { .. } => GOODBYE,

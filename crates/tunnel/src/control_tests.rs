@@ -36,7 +36,7 @@ fn hello() -> Hello {
 /// The vectors of docs/tunnel.md, typed there by hand from the tables.
 #[test]
 fn vectors_of_the_documentation() {
-    let vectors: [(&str, Message<'_>); 14] = [
+    let vectors: [(&str, Message<'_>); 17] = [
         (
             "01 0036  4357544c 01 01 0800 4000 000f 00000000 00000000
              81 0e 63617573657761792f302e312e30
@@ -47,7 +47,10 @@ fn vectors_of_the_documentation() {
             "02 000a  0011 01 06 63616c6c2d31",
             Message::LaneOpen { lane: Lane(17), kind: Ok(Kind::Audio), token: b"call-1" },
         ),
-        ("02 0004  0010 80 00", Message::LaneOpen { lane: Lane(16), kind: Err(0x80), token: b"" }),
+        ("02 0004  0010 80 00", Message::LaneOpen { lane: Lane(16), kind: Ok(Kind::Stream), token: b"" }),
+        ("02 0004  0010 81 00", Message::LaneOpen { lane: Lane(16), kind: Err(0x81), token: b"" }),
+        ("11 0006  0011 00004000", Message::StreamCredit { lane: Lane(17), bytes: 16_384 }),
+        ("12 0002  0011", Message::StreamBegin { lane: Lane(17) }),
         ("03 0003  0011 00", Message::LaneClose { lane: Lane(17), reason: CloseReason::Ended }),
         ("04 0008  0102030405060708", Message::Ping([1, 2, 3, 4, 5, 6, 7, 8])),
         ("05 0008  0102030405060708", Message::Pong([1, 2, 3, 4, 5, 6, 7, 8])),

@@ -20,6 +20,23 @@ pub enum Event<'a> {
         /// Its payload; may be empty.
         payload: &'a [u8],
     },
+    /// Somebody has connected at the other end of a stream.
+    StreamBegun {
+        /// Its lane.
+        lane: Lane,
+    },
+    /// Further bytes of a stream; whoever hands them on says so by [`crate::Tunnel::consumed`].
+    Stream {
+        /// Its lane.
+        lane: Lane,
+        /// At most as many as the peer was told that there is room for.
+        bytes: &'a [u8],
+    },
+    /// The peer will send no more on a stream.
+    StreamEnded {
+        /// Its lane.
+        lane: Lane,
+    },
     /// The peer has opened a lane, for both directions.
     LaneOpened {
         /// Its number.
@@ -126,6 +143,9 @@ pub enum Fault {
     /// A lane number out of range, of the wrong parity, or in use.
     #[error("{0:?} cannot be opened by the peer")]
     LaneNumber(Lane),
+    /// More bytes on a stream than there is room for, or after its end.
+    #[error("more on {0:?} than it was given room for")]
+    Window(Lane),
     /// More control messages than allowed.
     #[error("too many control messages")]
     Flood,
@@ -153,7 +173,7 @@ impl Fault {
             | Self::Ack
             | Self::NotAsked
             | Self::Proof => 4,
-            Self::TooLong { .. } | Self::Flood => 5,
+            Self::TooLong { .. } | Self::Window(_) | Self::Flood => 5,
         }
     }
 }

@@ -48,10 +48,12 @@ pub enum Kind {
     Rtcp,
     /// Any other datagrams.
     Other,
+    /// No datagrams: a stream of bytes, after all of them.
+    Stream,
 }
 
 impl Kind {
-    /// All kinds, in the order in which they are sent.
+    /// All kinds of datagrams, in the order in which they are sent.
     pub const BY_PRIORITY: [Self; 4] = [Self::Rtcp, Self::Audio, Self::Video, Self::Other];
 
     /// 0 is sent first.
@@ -61,6 +63,7 @@ impl Kind {
             Self::Audio => 1,
             Self::Video => 2,
             Self::Other => 3,
+            Self::Stream => 4,
         }
     }
 
@@ -70,6 +73,7 @@ impl Kind {
             Self::Video => 2,
             Self::Rtcp => 3,
             Self::Other => 4,
+            Self::Stream => 0x80,
         }
     }
 
@@ -79,6 +83,7 @@ impl Kind {
             2 => Some(Self::Video),
             3 => Some(Self::Rtcp),
             4 => Some(Self::Other),
+            0x80 => Some(Self::Stream),
             _ => None,
         }
     }
@@ -155,7 +160,8 @@ mod tests {
             assert_eq!(Kind::from_code(kind.code()), Some(kind));
         }
         assert_eq!(Kind::from_code(0), None);
-        assert_eq!(Kind::from_code(0x80), None);
+        assert_eq!(Kind::from_code(0x80), Some(Kind::Stream));
+        assert_eq!(Kind::from_code(0x81), None);
         assert_eq!((Role::from_code(1), Role::from_code(3)), (Some(Role::Agent), None));
     }
 }

@@ -119,7 +119,7 @@ pub(crate) struct Lanes {
     /// By number, less [`Lane::FIRST`]. Its length is bounded by the range of numbers.
     table: Vec<Option<Box<State>>>,
     /// Per priority, the lanes that (may) have something to send, next turn first.
-    ready: [VecDeque<u16>; 4],
+    ready: [VecDeque<u16>; 5],
     /// Payload bytes waiting on all lanes.
     waiting: usize,
     /// Lanes in phase open.
@@ -204,11 +204,6 @@ impl Lanes {
         self.open = self.iter().filter(|(_, state)| state.phase == Phase::Open).count();
     }
 
-    /// Lanes belong to nobody any more; what they demand stays.
-    pub(crate) fn disown(&mut self) {
-        self.table.iter_mut().flatten().for_each(|state| state.user = 0);
-    }
-
     /// A stale lane is open again.
     pub(crate) fn reopen(&mut self, lane: Lane) {
         if let Some(state) = self.get_mut(lane).filter(|state| state.phase == Phase::Stale) {
@@ -279,7 +274,7 @@ impl Lanes {
     ) -> Result<(), Refused> {
         let slot = self.table.get_mut(index(lane).ok_or(Refused::NotOpen)?);
         let state = slot.and_then(Option::as_deref_mut).ok_or(Refused::NotOpen)?;
-        if state.phase != Phase::Open {
+        if state.phase != Phase::Open || state.kind == Kind::Stream {
             return Err(Refused::NotOpen);
         }
         let len = bytes.len();
@@ -388,6 +383,14 @@ impl Lanes {
             }
         }
         None
+    }
+
+    /// Counts a frame that went out past the queues here.
+    pub(crate) fn count_sent(&mut self, lane: Lane, len: usize) {
+        if let Some(state) = self.get_mut(lane) {
+            state.stats.sent_packets += 1;
+            state.stats.sent_bytes += len as u64;
+        }
     }
 
     /// Bytes held.

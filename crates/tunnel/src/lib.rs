@@ -60,6 +60,7 @@ mod proof;
 mod pulse;
 mod reader;
 mod sip;
+mod streams;
 mod tunnel;
 
 pub mod fuzzing;
@@ -74,6 +75,7 @@ pub use event::{Event, Fault, OpenError, SipFull, Stats, Why};
 pub use frame::{HEADER, Kind, Lane, Role};
 pub use lanes::{LaneStats, Refused};
 pub use proof::{Proof, Secret, SessionId};
+pub use streams::{STREAM_QUEUE, WINDOW};
 pub use tunnel::{Adopted, Saved, Tunnel};
 
 /// The application protocol name that both ends offer in TLS (RFC 7301).

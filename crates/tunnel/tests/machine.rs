@@ -33,6 +33,9 @@ fn feed(tunnel: &mut Tunnel, now: Time, mut input: &[u8]) -> Vec<Seen> {
             Event::LaneOpened { lane, kind, token } => Seen::Opened(lane, kind, token.to_vec()),
             Event::LaneClosed { lane, reason } => Seen::Closed(lane, reason),
             Event::Key(message) => Seen::Key(message),
+            other @ (Event::StreamBegun { .. } | Event::Stream { .. } | Event::StreamEnded { .. }) => {
+                panic!("nobody has opened a stream: {other:?}")
+            }
             Event::Dead(why) => Seen::Dead(why),
             other => Seen::Other(format!("{other:?}")),
         });
@@ -282,7 +285,7 @@ fn too_many_lanes_are_refused_without_harm() {
 fn an_unknown_kind_is_refused() {
     let (_, mut contact) = pair();
     let now = Time::ZERO + ms(1);
-    let open = [0, 0, 0, 7, 0x02, 0, 4, 0, 17, 0x80, 0];
+    let open = [0, 0, 0, 7, 0x02, 0, 4, 0, 17, 0x81, 0];
     assert_eq!(feed(&mut contact, now, &open), []);
     assert_eq!(take(&mut contact, now), [0, 0, 0, 6, 0x03, 0, 3, 0, 17, 2]);
     assert_eq!(feed(&mut contact, now, &[0, 17, 0, 1, 9]), [], "what was sent meanwhile");

@@ -166,7 +166,8 @@ impl Engine {
         let mut plain = std::mem::take(&mut self.plain);
         for _ in 0..READS_PER_WAKE {
             plain.clear();
-            let Some(stream) = self.stream_mut(token) else { break };
+            let Some(stream) = self.stream_mut(token).filter(|stream| !stream.paused) else { break };
+            let plain_tcp = !stream.is_tls();
             let got = stream.receive(&mut scratch, &mut plain);
             if got.through {
                 self.leads_there(token);
@@ -187,6 +188,12 @@ impl Engine {
                 }
             }
             self.hand_stream(token, &plain);
+            if plain_tcp && got.more {
+                // The node may want a pause.
+                if let Some(node) = self.sock(token).map(|sock| sock.node) {
+                    self.drain(node);
+                }
+            }
             if let Some(why) = got.end {
                 self.end_stream(token, &why);
                 break;
@@ -270,6 +277,7 @@ impl Engine {
         let Kind::Stream(stream) = &mut sock.kind else { return };
         let state = stream.state;
         stream.asking = false;
+        stream.paused = false;
         if matches!(state, State::Connecting | State::Asking | State::Handshake) {
             self.handshake_over(token);
             return self.forget(token);
@@ -303,6 +311,17 @@ impl Engine {
             _ => return,
         }
         self.list(token);
+    }
+
+    /// What is not read fills the socket's queue, then the peer's window.
+    pub(super) fn pause(&mut self, node: usize, flow: Flow, paused: bool) {
+        let Some(token) = self.flow_token(node, flow) else { return };
+        let Some(stream) = self.stream_mut(token) else { return };
+        stream.paused = paused;
+        if stream.state == State::Open {
+            let interest = stream.interest | IN;
+            self.set_interest(token, interest);
+        }
     }
 
     /// Puts a connection on the list of those that the end of the round flushes.
@@ -356,6 +375,7 @@ impl Engine {
     fn set_interest(&mut self, token: Token, interest: u32) {
         let Some(sock) = self.socks.get_mut(token.place()).filter(|s| s.token == token) else { return };
         let Kind::Stream(stream) = &mut sock.kind else { return };
+        let interest = if stream.paused { interest & !IN } else { interest };
         if stream.interest == interest {
             return;
         }

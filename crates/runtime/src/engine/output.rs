@@ -28,6 +28,7 @@ impl Engine {
             Output::Stream { flow, bytes } => self.queue_bytes(node, flow, bytes),
             Output::Wake { flow } => self.ask_wake(node, flow),
             Output::Mark { flow, dscp } => self.mark(node, flow, dscp),
+            Output::Pause { flow, paused } => self.pause(node, flow, paused),
             Output::Bind { flow, local, class } => self.bind(node, flow, local, class),
             Output::Listen { flow, local, transport, class } => {
                 self.listen(node, flow, local, transport, class)

@@ -78,6 +78,8 @@ pub struct Stream {
     pub asking: bool,
     /// It stands in the list of those to be flushed.
     pub listed: bool,
+    /// The node wants nothing more from it for now.
+    pub paused: bool,
     /// The events asked for at present.
     pub interest: u32,
     /// What an HTTP proxy in between is asked for, and what it has said.
@@ -103,6 +105,7 @@ impl Stream {
             state,
             asking: false,
             listed: false,
+            paused: false,
             interest: 0,
             proxy: None,
             tls: None,

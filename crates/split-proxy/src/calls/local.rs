@@ -69,7 +69,8 @@ impl Calls {
         near: Option<IpAddr>,
         links: &Links,
     ) -> Option<(SocketAddr, Option<SocketAddr>)> {
-        let lane = line.far_lane.filter(|_| self.role == Role::Agent)?;
+        // Connections keep the detour: their roles and the paths of MSRP are settled with the halves.
+        let lane = line.far_lane.filter(|_| self.role == Role::Agent && !line.carriage.is_stream())?;
         let here = self.legs.get(leg)?;
         let slot = links.get(here.link)?.slot(lane)?;
         let joined = self.media.joined(slot)?;

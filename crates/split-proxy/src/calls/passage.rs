@@ -1,6 +1,7 @@
 //! How a description changes on its way through a leg.
 
 use super::leg::Joint;
+use super::undo::inside;
 use super::{Calls, MAX_PARTIES, Passing, Refusal};
 use crate::description::{self, Carriage, Connection, Line, PLACEHOLDER, Ports, Writing};
 use crate::links::Links;
@@ -24,6 +25,8 @@ struct Told<'a> {
     tag: &'a [u8],
     lines: &'a [Line],
     token: Option<&'a [u8]>,
+    /// What each line's party is called in MSRP messages.
+    paths: &'a [Option<Vec<u8>>],
 }
 
 /// The lanes of a line.
@@ -76,10 +79,13 @@ impl Calls {
             }
             Role::Agent => None,
         };
+        self.changed.insert(leg);
         let ports = if into_tunnel {
             let token = description::token(sdp);
             let (tag, token) = (net_tag.unwrap_or_default(), token.as_deref());
-            self.map_into_tunnel(leg, Told { tag, lines: &lines, token }, passing, links, out)?
+            let paths = description::path_authorities(sdp);
+            let told = Told { tag, lines: &lines, token, paths: &paths };
+            self.map_into_tunnel(leg, told, passing, links, out)?
         } else {
             self.map_out_of_tunnel(leg, &lines, passing, links, out)?
         };
@@ -102,14 +108,16 @@ impl Calls {
         links: &mut Links,
         out: &mut Outbox,
     ) -> Result<Vec<Option<Ports>>, Refusal> {
-        let Told { tag, lines, token } = told;
+        let Told { tag, lines, token, paths } = told;
         let party = self.party(leg, tag);
         let near = if self.role == Role::Agent { passing.near } else { None };
         let mut ports: Vec<Option<Ports>> = Vec::with_capacity(lines.len());
         for (index, line) in lines.iter().enumerate() {
             // Lines that share a port (BUNDLE, RFC 8843 §7.3.3) go on sharing it.
             let same = |other: &Line| {
-                line.port != 0 && (other.port, other.connection) == (line.port, line.connection)
+                line.port != 0
+                    && !line.carriage.is_stream()
+                    && (other.port, other.connection) == (line.port, line.connection)
             };
             if let Some(first) = lines[..index].iter().position(same) {
                 ports.push(ports[first]);
@@ -149,6 +157,15 @@ impl Calls {
                 continue;
             };
             self.negotiate(place, party, target, rtcp, near);
+            if let Some(pair) =
+                self.joint(place).map(|joint| joint.pair).filter(|_| line.carriage.is_stream())
+            {
+                self.media.connect_pipe(2 * pair, line.takes_connections);
+                if line.carriage == Carriage::Msrp {
+                    let party = paths.get(index).cloned().flatten();
+                    self.media.name_pipe(2 * pair, inside(Lane(lanes.port)), party);
+                }
+            }
             let far_lane = self.lane_behind(leg, target, token);
             ports.push(Some(Ports { far_lane, ..lanes }));
         }
@@ -225,7 +242,10 @@ impl Calls {
         }
         let token = passing.msg.call_id().unwrap_or_default();
         let token = token.get(..causeway_tunnel::MAX_TOKEN).unwrap_or(token);
-        let rtp = link.tunnel.open_lane(carriage.lane_kind(), token).ok()?;
+        let rtp = match carriage.is_stream() {
+            true => link.tunnel.open_stream(token).ok()?,
+            false => link.tunnel.open_lane(carriage.lane_kind(), token).ok()?,
+        };
         let rtcp = if carriage.has_rtcp() { link.tunnel.open_lane(Kind::Rtcp, token).ok() } else { None };
         let keys = self.legs.get(place.leg).map(|leg| leg.lane_keys).unwrap_or_default();
         for lane in [Some(rtp), rtcp].into_iter().flatten() {
@@ -255,11 +275,17 @@ impl Calls {
         if let Some(joint) = joint
             && joint.rtp == rtp
             && (joint.rtcp == rtcp || rtcp.is_none())
+            && !self.is_over(joint)
         {
             return Ok(self.media.port(2 * joint.pair));
         }
         let link = links.get(passing.link).ok_or(Refusal::Description)?;
-        let free = |lane: Lane| link.tunnel.is_open(lane) && link.slot(lane).is_none();
+        let is_stream = |lane: Lane| link.tunnel.lane_kind(lane) == Some(Kind::Stream);
+        let free = |lane: Lane| {
+            is_stream(lane) == lanes.carriage.is_stream()
+                && link.tunnel.is_open(lane)
+                && link.slot(lane).is_none()
+        };
         let own = |lane: Lane| joint.is_some_and(|j| j.rtp == lane || j.rtcp == Some(lane));
         if ![Some(rtp), rtcp].into_iter().flatten().all(|lane| free(lane) || own(lane)) || rtcp == Some(rtp) {
             return Err(Refusal::Description);
@@ -288,7 +314,9 @@ impl Calls {
         }
         let pair = match &mut entry.joints[index] {
             Some(joint) => {
-                self.changes.replaced(index, joint);
+                if (joint.rtp, joint.rtcp) != (rtp, rtcp) {
+                    self.changes.replaced(index, joint);
+                }
                 (joint.carriage, joint.rtp, joint.rtcp) = (carriage, rtp, rtcp);
                 for slot in [2 * joint.pair, 2 * joint.pair + 1] {
                     if let Some(joined) = self.media.joined(slot) {
@@ -326,6 +354,12 @@ impl Calls {
                 joined.aim.negotiate(party, target, near);
             }
         }
+    }
+
+    /// Whether a line was a connection that has ended: its lane is gone, even if the number is in use again.
+    fn is_over(&self, joint: &Joint) -> bool {
+        let pipe = self.media.pipes.get(2 * joint.pair);
+        joint.carriage.is_stream() && pipe.is_none_or(|pipe| !pipe.is_live())
     }
 
     fn joint(&self, place: Place) -> Option<&Joint> {

@@ -5,11 +5,12 @@
 
 use super::leg::Joint;
 use super::{Calls, Leg};
-use crate::description::Carriage;
+use crate::description::{Carriage, PLACEHOLDER};
 use crate::links::Links;
 use crate::media::{Aim, Joined};
 use causeway_node::{Outbox, Time};
 use causeway_tunnel::Lane;
+use std::net::SocketAddr;
 
 /// What one description has changed in its leg.
 #[derive(Debug, Default)]
@@ -125,10 +126,20 @@ impl Calls {
                 None => self.media.leave(slot, links),
             }
         }
+        let known = self.media.pipes.get(2 * pair).is_some_and(|pipe| pipe.lane() == rtp && pipe.is_live());
+        match carriage.is_stream() {
+            false => self.media.close_pipe(2 * pair, out),
+            true if known => {}
+            true => self.media.open_pipe(2 * pair, (link, rtp), dscp, out),
+        }
+        if carriage == Carriage::Msrp {
+            self.media.name_pipe(2 * pair, inside(rtp), None);
+        }
     }
 
     /// Gives up the ports and lanes of a line.
     pub(super) fn drop_joint(&mut self, link: usize, joint: Joint, links: &mut Links, out: &mut Outbox) {
+        self.media.close_pipe(2 * joint.pair, out);
         close_lanes(link, [Some(joint.rtp), joint.rtcp], links, out);
         self.media.pool.release(joint.pair, out);
         if let Some(link) = links.get_mut(link) {
@@ -144,6 +155,11 @@ pub(super) fn close_replaced(link: usize, changes: Changes, links: &mut Links, o
             close_lanes(link, [Some(rtp), rtcp], links, out);
         }
     }
+}
+
+/// What MSRP calls both ends of a lane inside the tunnel: the address and port that descriptions have there.
+pub(super) fn inside(lane: Lane) -> String {
+    SocketAddr::new(PLACEHOLDER, lane.0).to_string()
 }
 
 fn close_lanes(link: usize, lanes: [Option<Lane>; 2], links: &mut Links, out: &mut Outbox) {

@@ -5,12 +5,14 @@ mod keys;
 mod receive;
 mod resume;
 mod send;
+mod stream;
 
 use crate::control::Message;
 use crate::key::{Incoming, KeyMessage, Table};
 use crate::lanes::{Lanes, Phase};
 use crate::reader::{Limits, Step};
 use crate::sip::SipStream;
+use crate::streams::Streams;
 use crate::{
     CloseReason, Config, Event, GoodbyeReason, Hello, Kind, Lane, LaneStats, OpenError, Refused, Resume,
     SipFull, Stale, Stats, Why,
@@ -49,6 +51,7 @@ pub struct Tunnel {
     grace: Option<u16>,
     sip: SipStream,
     lanes: Lanes,
+    streams: Streams,
     keys: Table,
     /// What the last sealed frame held.
     opened: Vec<u8>,
@@ -64,6 +67,7 @@ enum Outcome {
     Up,
     Opened { lane: Lane, kind: Kind, token: (usize, usize) },
     Closed { lane: Lane, reason: CloseReason },
+    Begun { lane: Lane },
     Key(KeyMessage),
     Asked(Resume),
     Resumed { peer_lost: bool },
@@ -97,6 +101,7 @@ impl Tunnel {
             grace: None,
             sip: SipStream::default(),
             lanes: Lanes::default(),
+            streams: Streams::default(),
             keys: Table::default(),
             opened: Vec::new(),
             sip_sent: 0,
@@ -124,6 +129,11 @@ impl Tunnel {
     /// Whether a lane is open.
     pub fn is_open(&self, lane: Lane) -> bool {
         self.lanes.get(lane).is_some_and(|state| state.phase != Phase::Closing)
+    }
+
+    /// What a lane that is open or closing carries.
+    pub fn lane_kind(&self, lane: Lane) -> Option<Kind> {
+        self.lanes.get(lane).map(|state| state.kind)
     }
 
     /// Takes received bytes: call it again and again with the same `input` until it returns `None`; then all
@@ -176,6 +186,14 @@ impl Tunnel {
             let (lane, whole) = assembled;
             let len = whole.map_or_else(|| self.conn.reader.assembled().len(), <[u8]>::len);
             match self.count_received(lane, len) {
+                Ok(true) if self.is_stream(lane) => match self.streams.received(lane, len) {
+                    Ok(()) if len == 0 => return Some(Event::StreamEnded { lane }),
+                    Ok(()) => {
+                        let bytes = whole.unwrap_or_else(|| self.conn.reader.assembled());
+                        return Some(Event::Stream { lane, bytes });
+                    }
+                    Err(fault) => return Some(self.fault(fault)),
+                },
                 Ok(true) => {
                     let payload = match self.unseal(lane, whole) {
                         Incoming::Plain => whole.unwrap_or_else(|| self.conn.reader.assembled()),
@@ -216,8 +234,12 @@ impl Tunnel {
     /// Opens a lane for datagrams in both directions. The peer learns of it before it sees any SIP or
     /// datagram queued after this call. `token` (at most 64 bytes) tells it what the lane belongs to.
     pub fn open_lane(&mut self, kind: Kind, token: &[u8]) -> Result<Lane, OpenError> {
-        let Some(peer) = self.peer.as_ref().filter(|_| self.lives()) else { return Err(OpenError::NotUp) };
-        let max = self.config.max_lanes.min(peer.max_lanes).min(Config::MAX_LANES);
+        if !self.lives() {
+            return Err(OpenError::NotUp);
+        }
+        // A peer that is not heard of since a restart took at least what was open.
+        let theirs = self.peer.as_ref().map_or(u16::MAX, |peer| peer.max_lanes);
+        let max = self.config.max_lanes.min(theirs).min(Config::MAX_LANES);
         if self.lanes.open_count() >= usize::from(max) {
             return Err(OpenError::TooMany);
         }
@@ -240,6 +262,7 @@ impl Tunnel {
             self.lanes.remove(lane);
         } else if self.is_open(lane) {
             self.lanes.start_closing(lane);
+            self.streams.remove(lane);
             self.say(&Message::LaneClose { lane, reason: CloseReason::Ended });
         }
     }
@@ -262,6 +285,7 @@ impl Tunnel {
                     || self.conn.pulse.wanted()
                     || self.sip.waiting() > 0
                     || self.lanes.has_waiting()
+                    || self.streams.has_work()
                     || self.sip.owed().is_some_and(|(_, at_once)| at_once)))
     }
 
@@ -288,7 +312,7 @@ impl Tunnel {
             Stage::Up => {
                 let pulse = self.conn.pulse.deadline(&self.config, self.lanes.open_count() > 0);
                 let ack = self.sip.owed().map(|(since, _)| since + self.config.ack_delay);
-                Some(ack.map_or(pulse, |ack| ack.min(pulse)))
+                [Some(pulse), ack, self.streams.deadline()].into_iter().flatten().min()
             }
             Stage::Greeting | Stage::Deciding | Stage::Asked => Some(self.handshake_ends()),
         }
@@ -306,6 +330,7 @@ impl Tunnel {
         let why = match self.conn.stage {
             Stage::Over | Stage::Parked => return None,
             Stage::Up => {
+                self.streams.timeout(now);
                 if self.sip.owed().is_some_and(|(since, _)| since + self.config.ack_delay <= now) {
                     self.acknowledge();
                 }
@@ -327,7 +352,7 @@ impl Tunnel {
         Stats {
             lanes: self.lanes.open_count(),
             datagrams: self.lanes.totals(),
-            waiting_bytes: self.lanes.waiting() + self.sip.waiting(),
+            waiting_bytes: self.lanes.waiting() + self.streams.waiting() + self.sip.waiting(),
             epoch: self.session.epoch,
             resumes: self.session.resumes,
             replayed_bytes: self.session.replayed,
@@ -361,6 +386,7 @@ impl Tunnel {
             + self.conn.memory()
             + self.sip.memory()
             + self.lanes.memory()
+            + self.streams.memory()
             + self.keys.memory()
             + self.opened.capacity()
             + peer

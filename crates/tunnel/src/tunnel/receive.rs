@@ -80,6 +80,8 @@ impl Tunnel {
             Message::LaneClose { lane, reason } => self.peer_closes(lane, reason),
             Message::Key(KeyMessage::Bind { lane, user }) => self.peer_binds(lane, user),
             Message::Key(message) => Outcome::Key(message),
+            Message::StreamCredit { lane, bytes } => self.stream_message(lane, Some(bytes)),
+            Message::StreamBegin { lane } => self.stream_message(lane, None),
             Message::Ping(opaque) => {
                 if self.conn.pongs.len() < MAX_PONGS {
                     self.conn.pongs.push_back(opaque);
@@ -133,6 +135,7 @@ impl Tunnel {
             Ok(_) if self.lanes.open_count() >= usize::from(self.config.max_lanes) => {
                 Some(CloseReason::TooMany)
             }
+            Ok(Kind::Stream) if self.streams.len() >= self.config.max_streams => Some(CloseReason::TooMany),
             Ok(_) => None,
         };
         if let Some(reason) = refusal {
@@ -142,6 +145,9 @@ impl Tunnel {
         }
         let kind = kind.unwrap_or(Kind::Other);
         self.lanes.insert(lane, kind, Phase::Open);
+        if kind == Kind::Stream {
+            self.streams.insert(lane);
+        }
         // `token` lies within `payload`, which the event borrows again.
         let start = (token.as_ptr() as usize).saturating_sub(payload.as_ptr() as usize);
         Outcome::Opened { lane, kind, token: (start, start + token.len()) }
@@ -157,6 +163,7 @@ impl Tunnel {
             Some(Phase::Stale) => Outcome::Dead(Why::Fault(Fault::UnknownLane(lane))),
             Some(Phase::Open) => {
                 self.lanes.remove(lane);
+                self.streams.remove(lane);
                 self.say(&Message::LaneClose { lane, reason: CloseReason::Ended });
                 match self.quiet_unless_deaf() {
                     Outcome::Quiet => Outcome::Closed { lane, reason },
@@ -186,6 +193,7 @@ impl Tunnel {
                 token: self.conn.control_in.get(start..end).unwrap_or_default(),
             },
             Outcome::Closed { lane, reason } => Event::LaneClosed { lane, reason },
+            Outcome::Begun { lane } => Event::StreamBegun { lane },
             Outcome::Key(message) => Event::Key(message),
             Outcome::Asked(ask) => Event::Asked(ask),
             Outcome::Resumed { peer_lost } => Event::Resumed { peer_lost },

@@ -65,6 +65,11 @@ impl Tunnel {
             self.conn.tail = tail;
             self.fill_tail(end, buf);
         }
+        if self.conn.tail.is_empty() && !self.lanes.has_waiting() {
+            let max_frame = self.peer.as_ref().map_or(0, |peer| usize::from(peer.max_frame));
+            let lanes = &mut self.lanes;
+            self.streams.fill(now, end - start, end, max_frame, buf, |lane, len| lanes.count_sent(lane, len));
+        }
     }
 
     /// Appends SIP frames; says whether nothing of SIP is left.
