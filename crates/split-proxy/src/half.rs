@@ -352,6 +352,7 @@ impl Half {
         (link.lost, link.until) = (None, None);
         let name = link.name;
         if peer_lost {
+            link.keys.forget();
             let (core, mut wire) = self.split(out);
             core.resend(name, &mut wire);
         }
@@ -390,6 +391,7 @@ impl Half {
         if let Some(link) = self.links.get_mut(id) {
             (link.lost, link.until) = (None, None);
             link.keys.connected(link.keys.exporter(), link.tunnel.epoch(), &mut link.tunnel);
+            link.keys.forget();
         }
         let (core, mut wire) = self.split(out);
         core.closed(now, name, &mut wire);

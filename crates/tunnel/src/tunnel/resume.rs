@@ -172,6 +172,9 @@ impl Tunnel {
         let claim = Claim { role: Role::ContactPoint, era, received, ..claim };
         let proof = self.session.secret.as_ref().map_or(Proof([0; 32]), |secret| secret.prove(claim));
         self.say(&Message::Resumed { era, received, proof });
+        if !same {
+            self.forget_keys();
+        }
         self.go_on();
         Ok(Adopted { peer_lost: !same, last_words })
     }
@@ -264,6 +267,9 @@ impl Tunnel {
             true => self.sip.resume(now, received),
             false => self.sip.restart(era),
         };
+        if !same {
+            self.forget_keys();
+        }
         self.go_on();
         Outcome::Resumed { peer_lost: !same }
     }
@@ -272,6 +278,7 @@ impl Tunnel {
     pub(super) fn fresh(&mut self, why: Stale) -> Outcome {
         let lanes: Vec<Lane> = self.lanes.iter().map(|(lane, _)| lane).collect();
         lanes.into_iter().for_each(|lane| self.lanes.remove(lane));
+        self.forget_keys();
         (self.sip, self.session, self.streams) = Default::default();
         self.conn.ask = None;
         self.conn.stage = Stage::Up;
