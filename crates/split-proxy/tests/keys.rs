@@ -74,7 +74,7 @@ fn lab(seed: u64, customers: usize, agents: fn(&mut AgentConfig)) -> Lab {
 }
 
 /// A REGISTER with an Authorization as a phone makes it, and its answer.
-fn register(lab: &mut Lab, n: usize, user: &str, password: &str, expires: u32) {
+fn register_now(lab: &mut Lab, n: usize, user: &str, password: &str, expires: u32) {
     let before = lab.phone(n).statuses().len();
     let nonce = format!("nonce{}", lab.phone(n).serial);
     let challenge = NewChallenge::new(b"example.com", nonce.as_bytes(), Algorithm::MD5).value();
@@ -91,6 +91,11 @@ fn register(lab: &mut Lab, n: usize, user: &str, password: &str, expires: u32) {
     lab.world.must(5 * S, "the registration is answered", |world| {
         world.node::<Phone>(phone).statuses().len() > before
     });
+}
+
+/// The same, and time for the ends to agree on a key.
+fn register(lab: &mut Lab, n: usize, user: &str, password: &str, expires: u32) {
+    register_now(lab, n, user, password, expires);
     lab.world.run_for(S);
 }
 
@@ -217,6 +222,39 @@ fn a_contact_point_may_demand_as_well() {
     register(&mut lab, 0, "alice", "pw-alice", 600);
     register(&mut lab, 1, "bob", "pw-bob", 600);
     assert_eq!(talk(&mut lab, "demanded"), [10, 10]);
+}
+
+#[test]
+fn a_call_may_begin_while_the_key_it_needs_is_being_agreed_on() {
+    let strict = |config: &mut ContactConfig| {
+        config.digest_keys = true;
+        config.min_assurance = Assurance::Digest;
+    };
+    let mut lab = lab_with(18, 2, strict, digest_or_nothing);
+    give_database(&mut lab);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    register_now(&mut lab, 0, "alice", "pw-alice", 600);
+    assert_eq!(mode(&lab, lab.agents[0]), "none", "not in force yet");
+    assert_eq!(talk(&mut lab, "at-once"), [10, 10]);
+    let contact = lab.status(lab.contact);
+    let sealed: u64 = (0..2).map(|n| users(&contact, n)[0]["sealed"].as_u64().unwrap()).sum();
+    assert_eq!(sealed, 20);
+}
+
+#[test]
+fn a_call_that_waits_for_a_connection_waits_for_its_key_as_well() {
+    let strict = |config: &mut ContactConfig| {
+        config.digest_keys = true;
+        config.min_assurance = Assurance::Digest;
+    };
+    let mut lab = lab_with(19, 2, strict, digest_or_nothing);
+    give_database(&mut lab);
+    register(&mut lab, 0, "alice", "pw-alice", 600);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    lab.world.reset(lab.agents[0], Flow(1 << 21));
+    assert_eq!(talk(&mut lab, "while-cut"), [10, 10]);
+    assert_eq!(lab.status(lab.agents[0])["tunnels"][0]["resumes"], 1);
+    assert!(lab.phone(0).statuses().iter().all(|status| *status < 300));
 }
 
 #[test]
