@@ -95,7 +95,9 @@ impl Agent {
                 }
                 Told::Ended { aor, reason, crossed } => {
                     let name = String::from_utf8_lossy(&aor);
-                    out.notice(Level::Info, format!("{name} has no key any more: {}", reason.in_words()));
+                    // What the header cannot promise it may still show.
+                    let level = if reason == DropReason::Unconfirmed { Level::Warn } else { Level::Info };
+                    out.notice(level, format!("{name} has no key: {}", reason.in_words()));
                     if crossed {
                         self.offer_key(ctx, link, &aor, out);
                     }

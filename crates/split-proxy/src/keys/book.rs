@@ -63,7 +63,6 @@ pub(crate) struct Book {
     connection: u32,
     users: BTreeMap<u32, User>,
     by_aor: HashMap<Box<[u8]>, u32>,
-    last: u32,
 }
 
 impl Book {
@@ -155,11 +154,13 @@ impl Book {
         }
         let mut number = self.number(aor);
         if number == 0 {
-            if !self.make_room(tunnel) || self.last == u32::MAX {
+            if !self.make_room(tunnel) {
                 return;
             }
-            self.last += 1;
-            number = self.last;
+            number = first_number(aor);
+            while number == 0 || self.users.contains_key(&number) {
+                number = number.wrapping_add(1);
+            }
             self.enter(number, aor);
         }
         let Some(user) = self.users.get_mut(&number) else { return };
@@ -398,6 +399,13 @@ impl Book {
         });
         users.collect()
     }
+}
+
+/// The number that a user is given if it is free: a restarted agent gives it again, so that the lanes of calls that
+/// have survived still have their user.
+pub(crate) fn first_number(aor: &[u8]) -> u32 {
+    let [a, b, c, d, ..] = credential_id(aor);
+    u32::from_be_bytes([a, b, c, d])
 }
 
 fn facts<'a>(pending: &'a Pending, mode: Assurance, accept: &'a Accept, connection: u32) -> Facts<'a> {

@@ -53,10 +53,9 @@ impl Tunnel {
         self.keys.fence();
     }
 
-    /// One end of the session has lost its memory: there are no users any more, whom lanes belonged to included.
+    /// One end of the session has lost its memory: no user has a key, or has had one. Lanes keep their users.
     pub(super) fn forget_keys(&mut self) {
         self.keys = Table::default();
-        self.lanes.disown();
     }
 
     /// Says whose an open lane is that this end has opened: his key seals it, as long as one is in force.
