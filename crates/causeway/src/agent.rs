@@ -19,11 +19,13 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     let (check, ready_fd) = (sourced.check_config, sourced.ready_fd);
     let options = resolve(sourced)?;
     let account = options.account.as_deref().map(Account::read).transpose()?.unwrap_or_default();
+    let keys = account.policy().map_err(Failure::usage)?;
     let contacts = contacts(options.contact, account.contact)?;
     let proxy = options.proxy.map(|proxy| http_proxy(&proxy.0)).transpose()?;
     let listen = roles::concrete(required(options.listen, "listen")?, "listen")?;
     let trust = trust(options.pin, options.ca, account.pin)?;
     let mut config = AgentConfig::leading_to(contacts, listen);
+    config.keys = keys;
     config.marks = roles::marks(options.dscp.as_deref())?;
     roles::keep_alive(&mut config.tunnel, options.keep_alive);
     if check {

@@ -1,7 +1,7 @@
 //! Where roles meet: stores behind persisters, subscribers behind the authority.
 
 use crate::exit::Failure;
-use causeway_node::{Credential, Credentials, Lookup, Record};
+use causeway_node::{Credential, Credentials, DerivedKey, Lookup, Record, UserKey};
 use causeway_runtime::{Authority, Persister};
 use causeway_store::Store;
 use causeway_subscribers::Subscribers;
@@ -58,6 +58,27 @@ impl Authority for Hss {
     fn knows(&mut self, aor: &[u8]) -> Lookup {
         if self.look() { self.known.knows(aor) } else { Lookup::Unavailable }
     }
+}
+
+/// The subscriber database as a contact point asks it: for derived keys and nothing else.
+pub struct Keys(Hss);
+
+impl Authority for Keys {
+    fn check(&mut self, _: &Credential) -> Credentials {
+        Credentials::Unavailable
+    }
+
+    fn user_key(&mut self, asked: &UserKey) -> Option<DerivedKey> {
+        if self.0.look() { self.0.known.user_key(asked) } else { None }
+    }
+}
+
+/// The subscriber database in a folder, to be asked for keys; each subscriber is read when he is asked for.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn keys(data: &Path) -> Result<Keys, Failure> {
+    subscribers(data).map(|known| Keys(Hss::new(known)))
 }
 
 /// The subscriber database in a folder, to be changed.

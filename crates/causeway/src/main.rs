@@ -6,6 +6,7 @@ mod agent;
 mod cli;
 mod demo;
 mod dirs;
+mod doctor;
 mod exchange;
 mod exit;
 mod glue;
@@ -49,6 +50,7 @@ fn run(command: Command) -> Outcome {
         Command::Agent(options) => agent::run(options),
         Command::Subscriber(options) => subscriber::run(options.action),
         Command::Status(options) => status::run(&options),
+        Command::Doctor(options) => doctor::run(options),
         Command::Sip(options) => match options.action {
             SipAction::Check { file, json } => sip_check::run(&file, json),
         },

@@ -11,6 +11,7 @@ use crate::settings::{required, resolve};
 use causeway_sip::Uri;
 use causeway_sip::transaction::Transport;
 use causeway_split_proxy::{Cidr, ContactConfig, Mode};
+use causeway_tunnel::key::Assurance;
 use std::net::SocketAddr;
 
 /// The contact point of `up` speaks to the exchange from this many ports above it.
@@ -27,6 +28,7 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     let mut config = ContactConfig::new(tunnel, beside, sip);
     config.media = roles::media(config.media, options.media.as_deref())?;
     config.media_allow = networks(&options.media_allow)?;
+    config.min_assurance = options.min_assurance.unwrap_or_default();
     config.marks = roles::marks(options.dscp.as_deref())?;
     config.local_media = options.lan_media != Some(LanMedia::Anchored);
     roles::keep_alive(&mut config.tunnel, options.keep_alive);
@@ -39,7 +41,8 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     let pin = server.pin();
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
     reload.servers.push(server.clone());
-    let workers = vec![exchange.worker(&data, &mut reload)?, roles::contact(config, server, &data)?];
+    let exchange = exchange.worker(&data, &mut reload)?;
+    let workers = vec![exchange, roles::contact(config, server, &data, Some(&data))?];
     let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
     service.run(|| {
         println!("pin: {pin}");
@@ -81,13 +84,23 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     config.local_media = options.lan_media != Some(LanMedia::Anchored);
     roles::keep_alive(&mut config.tunnel, options.keep_alive);
     config.mode = if options.path { Mode::Path } else { Mode::Plain };
+    config.min_assurance = options.min_assurance.unwrap_or_default();
+    if config.min_assurance >= Assurance::Digest && options.subscribers.is_none() {
+        return Err(Failure::usage("--min-assurance digest: that needs --subscribers"));
+    }
+    if let Some(folder) = options.subscribers.as_deref().filter(|dir| !dir.join("subscribers.db").is_file()) {
+        return Err(Failure::usage(format!(
+            "--subscribers {}: there is no subscribers.db",
+            folder.display()
+        )));
+    }
     if check {
         return Ok(());
     }
     let data = dirs::data(options.data, "contact")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
-    let workers = vec![roles::contact(config, server.clone(), &data)?];
+    let workers = vec![roles::contact(config, server.clone(), &data, options.subscribers.as_deref())?];
     let reload = Reload { servers: vec![server], ..Reload::default() };
     let service = Service { workers, data: &data, ready_fd, reload, metrics: None };
     service.run(|| {

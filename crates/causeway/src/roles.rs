@@ -1,7 +1,7 @@
 //! Roles as they are deployed: a node, its store, its certificates, on a worker of its own.
 
 use crate::exit::Failure;
-use crate::glue::{Disk, random};
+use crate::glue::{Disk, keys, random};
 use causeway_node::Record;
 use causeway_runtime::tls::{Client, Server, Trust};
 use causeway_runtime::{Setup, Worker};
@@ -14,11 +14,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-/// A contact point with its stored tokens.
+/// A contact point with its stored tokens. With the folder of a subscriber database it can agree on keys of the
+/// assurance digest; what it gets from there is derived keys, never a secret.
 ///
 /// # Errors
-/// If its database cannot be opened.
-pub fn contact(config: ContactConfig, server: Server, data: &Path) -> Result<Worker, Failure> {
+/// If a database cannot be opened.
+pub fn contact(
+    mut config: ContactConfig,
+    server: Server,
+    data: &Path,
+    subscribers: Option<&Path>,
+) -> Result<Worker, Failure> {
+    config.digest_keys = subscribers.is_some();
     let store = Store::open(data, "contact.db")?;
     let records: Vec<Record> = store
         .load(CONTACT_SPACE)?
@@ -26,7 +33,11 @@ pub fn contact(config: ContactConfig, server: Server, data: &Path) -> Result<Wor
         .map(|(key, value)| Record { space: CONTACT_SPACE, key, value: Some(value) })
         .collect();
     let node = ContactPoint::new(config, records);
-    Ok(Worker::new("contact").node(Setup::new("contact", node).persister(Disk(store)).server(server)))
+    let mut setup = Setup::new("contact", node).persister(Disk(store)).server(server);
+    if let Some(folder) = subscribers {
+        setup = setup.authority(keys(folder)?);
+    }
+    Ok(Worker::new("contact").node(setup))
 }
 
 /// An agent as a node, for a worker of its own or beside the phone that embeds it.

@@ -180,7 +180,9 @@ impl Registration<'_> {
 
     /// The 200: all present bindings with the time that they have left, and what else the user agent understands.
     fn granted(&self, ctx: &Ctx<'_>, location: &Location, outbound: bool) -> ResponseBuilder {
-        let mut response = response_to(self.msg, 200, None, Some(&tag(self.msg)));
+        // RFC 3261 §10.3 item 8: so that user agents can set their clocks.
+        let mut response = response_to(self.msg, 200, None, Some(&tag(self.msg)))
+            .header("Date", causeway_sip::date::rfc1123(ctx.unix_ms));
         let wants_gruu = self.msg.has_token(HeaderId::Supported, b"gruu");
         for binding in location.get(self.aor) {
             let left = binding.expires.saturating_sub(ctx.unix_ms).div_ceil(1000);

@@ -153,6 +153,11 @@ impl Phone {
         &self.finished
     }
 
+    /// By how many seconds the registrar's clock is ahead of this one, if it has said.
+    pub fn registrar_ahead(&self) -> Option<i64> {
+        self.ua.registrar_ahead()
+    }
+
     /// Calls that are not over.
     pub fn calls(&self) -> usize {
         self.ua.calls()

@@ -79,6 +79,7 @@ mod engine;
 mod linelog;
 pub mod metrics;
 mod persist;
+pub mod probe;
 mod resolve;
 #[allow(unsafe_code, reason = "system calls that no safe library offers; the reasons stand there")]
 mod sys;

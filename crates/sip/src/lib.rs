@@ -45,6 +45,7 @@
 mod build;
 mod bytes;
 mod check;
+pub mod date;
 pub mod digest;
 pub mod framer;
 #[doc(hidden)]

@@ -1,6 +1,7 @@
 //! What agent and contact point have in common: transactions, the network side, the tunnels, the calls.
 
 use crate::calls::{CallLimits, Calls};
+use crate::keys::Told;
 use crate::links::{Link, Links, Wire};
 use crate::marks::Marks;
 use crate::media::{FIRST_FLOW, LISTENERS, MediaConfig, slot_of_listener};
@@ -8,8 +9,8 @@ use causeway_node::{Ctx, Flow, Input, Level, Outbox, Time};
 use causeway_sip::hub::Hub;
 use causeway_sip::proxy::Core;
 use causeway_sip::transaction::{Hop, Timing, Transport};
-use causeway_sip::{FrameError, Framed, HeaderId, Message, Method, Msg, Uri, response_to, validate};
-use causeway_tunnel::{Config, Event, GoodbyeReason, Tunnel, Why};
+use causeway_sip::{FrameError, Framed, Framer, HeaderId, Message, Method, Msg, Uri, response_to, validate};
+use causeway_tunnel::{Config, Event, GoodbyeReason, Resume, Stale, Tunnel, Why};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,11 +37,55 @@ pub(crate) struct Half {
 #[derive(Default)]
 pub(crate) struct Heard {
     pub up: bool,
-    pub dead: Option<String>,
+    pub dead: Option<Lost>,
+    /// The agent wants to go on with a session; the rest of the bytes waits for what becomes of that.
+    pub asked: Option<Resume>,
+    /// The session goes on; whether the peer has lost its memory.
+    pub resumed: Option<bool>,
+    /// The session does not go on; the rest of the bytes belongs to a new one.
+    pub fresh: Option<Stale>,
+    pub ticket: bool,
+    pub ticket_kept: bool,
+    /// What it said of keys.
+    pub keys: Vec<Told>,
+}
+
+/// How a tunnel has lost its connection.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub why: String,
+    /// The session has ended with it.
+    pub ends: bool,
     /// The peer would rather not see us again soon.
     pub unwanted: bool,
     /// The peer is going for good.
     pub leaving: bool,
+    /// The connection still exists, and must be closed. An id that the driver has taken back may be another's.
+    pub open: bool,
+}
+
+impl Lost {
+    /// The connection is gone.
+    pub(crate) fn closed(why: &str) -> Self {
+        Self { why: why.to_owned(), ends: false, unwanted: false, leaving: false, open: false }
+    }
+
+    /// The peer does what it must not.
+    pub(crate) fn broken(why: impl Into<String>) -> Self {
+        Self { why: why.into(), ends: true, unwanted: false, leaving: false, open: true }
+    }
+}
+
+impl From<Why> for Lost {
+    fn from(why: Why) -> Self {
+        Self {
+            ends: why.ends_session(),
+            unwanted: is_unwanted(&why),
+            leaving: is_leaving(&why),
+            open: true,
+            why: why.to_string(),
+        }
+    }
 }
 
 impl Half {
@@ -129,24 +174,36 @@ impl Half {
         ctx: &Ctx<'_>,
         flow: Flow,
         peer: SocketAddr,
+        exporter: Option<[u8; 32]>,
         out: &mut Outbox,
     ) -> usize {
-        let tunnel = Tunnel::new(self.tunnel.clone(), ctx.now);
+        let tunnel = Tunnel::on(self.tunnel.clone(), ctx.now, exporter);
         out.mark(flow, self.calls.marks.tunnel);
         out.wake(flow);
-        self.links.insert(Link::new(flow, peer, tunnel, ctx.unix_ms))
+        let mut link = Link::new(Some(flow), peer, tunnel, ctx.unix_ms);
+        link.keys.connected(exporter, 0, &mut link.tunnel);
+        self.links.insert(link)
     }
 
-    /// Bytes from a tunnel: media goes on at once, SIP messages wait in [`Half::arrived`].
-    pub(crate) fn tunnel_bytes(&mut self, now: Time, id: usize, bytes: &[u8], out: &mut Outbox) -> Heard {
+    /// Bytes from a tunnel: media goes on at once, SIP messages wait in [`Half::arrived`]. Some are left in
+    /// `input` where something is to be decided first ([`Heard::asked`], [`Heard::fresh`]).
+    pub(crate) fn tunnel_bytes(
+        &mut self,
+        now: Time,
+        id: usize,
+        input: &mut &[u8],
+        out: &mut Outbox,
+    ) -> Heard {
         let mut heard = Heard::default();
-        let mut input = bytes;
         let (mut closed, mut begun) = (Vec::new(), Vec::new());
         if let Some(link) = self.links.get_mut(id) {
             let media = &mut self.calls.media;
             // A slot is looked up beside the tunnel, which the event borrows.
-            let Link { tunnel, framer, lanes, .. } = link;
-            while let Some(event) = tunnel.next(now, &mut input) {
+            let Link { tunnel, framer, lanes, keys, .. } = link;
+            while heard.asked.is_none()
+                && heard.fresh.is_none()
+                && let Some(event) = tunnel.next(now, input)
+            {
                 match event {
                     Event::Datagram { lane, payload } => {
                         media.packet_to_net(now, lanes.get(lane), payload, out)
@@ -163,13 +220,22 @@ impl Half {
                     }
                     Event::Sip(bytes) => framer.push(bytes),
                     Event::Up(_) => heard.up = true,
-                    Event::LaneOpened { .. } | Event::Key(_) => {}
-                    Event::LaneClosed { lane, .. } => closed.push(lane),
-                    Event::Dead(why) => {
-                        heard.unwanted = is_unwanted(&why);
-                        heard.leaving = is_leaving(&why);
-                        heard.dead = Some(why.to_string());
+                    Event::LaneOpened { .. } => {}
+                    Event::Key(message) => {
+                        heard.keys.extend(keys.heard(now, self.tunnel.role, tunnel, message));
                     }
+                    Event::LaneClosed { lane, .. } => closed.push(lane),
+                    Event::Asked(ask) => heard.asked = Some(ask),
+                    Event::Fresh(why) => heard.fresh = Some(why),
+                    Event::Resumed { peer_lost } => {
+                        heard.resumed = Some(peer_lost);
+                        if peer_lost {
+                            *framer = Framer::new();
+                        }
+                    }
+                    Event::Ticket => heard.ticket = true,
+                    Event::TicketKept => heard.ticket_kept = true,
+                    Event::Dead(why) => heard.dead = Some(why.into()),
                 }
             }
         }
@@ -180,18 +246,18 @@ impl Half {
         for lane in closed {
             self.calls.lane_closed(id, lane, &mut self.links, out);
         }
-        if let Some(error) = self.cut_messages(id) {
-            heard.dead.get_or_insert(error);
+        if let Some(error) = self.cut_messages(now, id) {
+            heard.dead.get_or_insert(Lost::broken(error));
         }
         self.links.touch(id);
         if let Some(link) = self.links.get(id).filter(|link| link.tunnel.wants_write()) {
-            out.wake(link.flow);
+            link.wake(out);
         }
         heard
     }
 
     /// Takes the whole messages out of a tunnel's SIP lane. What cannot be cut ends the tunnel.
-    fn cut_messages(&mut self, id: usize) -> Option<String> {
+    fn cut_messages(&mut self, now: Time, id: usize) -> Option<String> {
         let link = self.links.get_mut(id)?;
         let hop = link.hop();
         let mut refused = Vec::new();
@@ -215,27 +281,134 @@ impl Half {
                 }
             }
         };
+        // Whole messages are handled before anything else is taken from the tunnel.
+        link.tunnel.sip_handled(now, link.framer.pending());
         for answer in refused {
             self.links.queue(id, &answer);
         }
         error
     }
 
+    /// A link that has lost its connection waits for another; `false` if it cannot, or has waited for `grace`.
+    pub(crate) fn park(
+        &mut self,
+        now: Time,
+        id: usize,
+        lost: &Lost,
+        grace: Duration,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(link) = self.links.get_mut(id).filter(|link| !lost.ends && link.tunnel.can_resume()) else {
+            return false;
+        };
+        let until = *link.lost.get_or_insert(now) + grace;
+        if until <= now {
+            return false;
+        }
+        link.until = Some(until);
+        self.hang_up(now, id, lost.open, out);
+        if let Some(link) = self.links.get_mut(id) {
+            link.tunnel.park(now);
+        }
+        self.calls.media.cut_pipes(id, out);
+        self.links.touch(id);
+        true
+    }
+
+    /// At the agent: a link that waits for a connection asks to go on on this one. Says whether it can.
+    pub(crate) fn ask_again(
+        &mut self,
+        now: Time,
+        id: usize,
+        (flow, peer): (Flow, SocketAddr),
+        exporter: Option<[u8; 32]>,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(link) = self.links.get_mut(id) else { return false };
+        if !link.tunnel.resume(now, exporter) {
+            return false;
+        }
+        link.peer = peer;
+        link.keys.connected(exporter, link.tunnel.epoch(), &mut link.tunnel);
+        self.links.set_flow(id, Some(flow));
+        self.links.touch(id);
+        self.calls.media.cut_pipes(id, out);
+        out.mark(flow, self.calls.marks.tunnel);
+        out.wake(flow);
+        true
+    }
+
+    /// A session goes on; if its peer has lost its memory, it hears again what it has not answered.
+    pub(crate) fn resumed(&mut self, id: usize, peer_lost: bool, out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        (link.lost, link.until) = (None, None);
+        let name = link.name;
+        if peer_lost {
+            let (core, mut wire) = self.split(out);
+            core.resend(name, &mut wire);
+        }
+        if let Some(link) = self.links.get(id) {
+            link.wake(out);
+        }
+    }
+
+    /// At the contact point: the link `old` goes on with the connection of the link `new`, which is no more.
+    pub(crate) fn adopt(&mut self, now: Time, old: usize, new: usize, out: &mut Outbox) -> Result<(), Stale> {
+        let Some((link, other)) = self.links.pair_mut(old, new) else { return Err(Stale::Unknown) };
+        let adopted = link.tunnel.adopt(now, &mut other.tunnel)?;
+        let Some(fresh) = self.links.remove(new) else { return Err(Stale::Unknown) };
+        if let Some(flow) = self.links.set_flow(old, fresh.flow) {
+            if !adopted.last_words.is_empty() {
+                out.stream(flow, &adopted.last_words);
+            }
+            out.close(flow);
+        }
+        if let Some(link) = self.links.get_mut(old) {
+            link.peer = fresh.peer;
+            link.keys.connected(fresh.keys.exporter(), link.tunnel.epoch(), &mut link.tunnel);
+            if adopted.peer_lost {
+                link.framer = Framer::new();
+            }
+        }
+        self.calls.media.cut_pipes(old, out);
+        self.resumed(old, adopted.peer_lost, out);
+        self.links.touch(old);
+        Ok(())
+    }
+
+    /// The session of a link is gone, and a new one has begun on its connection.
+    pub(crate) fn begin_anew(&mut self, now: Time, id: usize, out: &mut Outbox) {
+        self.calls.drop_link(id, &mut self.links, out);
+        let Some(name) = self.links.rename(id) else { return };
+        if let Some(link) = self.links.get_mut(id) {
+            (link.lost, link.until) = (None, None);
+            link.keys.connected(link.keys.exporter(), link.tunnel.epoch(), &mut link.tunnel);
+        }
+        let (core, mut wire) = self.split(out);
+        core.closed(now, name, &mut wire);
+    }
+
     /// Forgets a tunnel: its legs end, what waited for an answer from it fails.
-    /// `open` says whether its connection still exists: an id that the driver has taken back may be another's.
+    /// `open` says whether its connection still exists.
     pub(crate) fn drop_link(&mut self, now: Time, id: usize, open: bool, out: &mut Outbox) {
         self.calls.drop_link(id, &mut self.links, out);
-        let Some(mut link) = self.links.remove(id) else { return };
-        if open {
+        self.hang_up(now, id, open, out);
+        let Some(link) = self.links.remove(id) else { return };
+        let (core, mut wire) = self.split(out);
+        core.closed(now, link.name, &mut wire);
+    }
+
+    /// Says what is left to say on a connection, and closes it.
+    fn hang_up(&mut self, now: Time, id: usize, open: bool, out: &mut Outbox) {
+        let Some(flow) = self.links.set_flow(id, None) else { return };
+        if let Some(link) = self.links.get_mut(id).filter(|_| open) {
             let mut last = Vec::new();
             link.tunnel.fill(now, 1 << 16, &mut last);
             if !last.is_empty() {
-                out.stream(link.flow, &last);
+                out.stream(flow, &last);
             }
-            out.close(link.flow);
+            out.close(flow);
         }
-        let (core, mut wire) = self.split(out);
-        core.closed(now, link.flow, &mut wire);
     }
 
     /// Does what connections of media wait for.
@@ -245,17 +418,20 @@ impl Half {
         }
     }
 
-    /// Runs all timers that are due; the tunnels that died of it, and why.
-    pub(crate) fn timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<(usize, Why)> {
+    /// Runs all timers that are due; the tunnels that died of it, and how.
+    pub(crate) fn timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<(usize, Lost)> {
         let (core, mut wire) = self.split(out);
         core.timeout(now, &mut wire);
         let mut dead = Vec::new();
         while let Some(id) = self.links.due(now) {
             let Some(link) = self.links.get_mut(id) else { continue };
             if let Some(Event::Dead(why)) = link.tunnel.timeout(now) {
-                dead.push((id, why));
+                dead.push((id, why.into()));
+            } else if link.tunnel.is_parked() && link.until.is_none_or(|until| until <= now) {
+                dead.push((id, Lost { open: false, ..Lost::broken("it has not come back in time") }));
+                continue;
             } else if link.tunnel.wants_write() {
-                out.wake(link.flow);
+                link.wake(out);
             }
             self.links.touch(id);
         }
@@ -285,8 +461,8 @@ impl Half {
 }
 
 fn is_unwanted(why: &Why) -> bool {
-    use GoodbyeReason::{Overloaded, Refused, Replaced};
-    matches!(why, Why::Goodbye { reason: Overloaded | Refused | Replaced, .. })
+    use GoodbyeReason::{Intercepted, Overloaded, Refused, Replaced};
+    matches!(why, Why::Goodbye { reason: Intercepted | Overloaded | Refused | Replaced, .. })
 }
 
 fn is_leaving(why: &Why) -> bool {

@@ -35,7 +35,9 @@ mod agent;
 mod calls;
 mod contact;
 mod description;
+pub mod fuzzing;
 mod half;
+mod keys;
 mod links;
 mod marks;
 mod media;
@@ -43,11 +45,9 @@ mod msrp;
 mod rate;
 mod status;
 
-#[doc(hidden)]
-pub use msrp::fuzz as fuzz_msrp;
-
 pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy};
 pub use calls::CallLimits;
 pub use contact::{Cidr, CidrError, ContactConfig, ContactPoint, Limits, Mode, SPACE as CONTACT_SPACE};
+pub use keys::{KeyLine, KeyPolicy, LineSecret};
 pub use marks::{Marks, MarksError};
 pub use media::MediaConfig;

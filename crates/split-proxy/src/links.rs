@@ -1,5 +1,6 @@
 //! The tunnels of one half and what belongs to each of them.
 
+use crate::keys::Book;
 use causeway_node::{Flow, Outbox, Time, Timers};
 use causeway_sip::Framer;
 use causeway_sip::hub::Hub;
@@ -32,13 +33,22 @@ impl LaneTable {
     }
 }
 
-/// One tunnel.
+/// Names of links in hops: no driver knows these flows, and each is used once in a very long while.
+const NAMES: std::ops::Range<u32> = 1 << 22..1 << 24;
+
+/// One tunnel: a session, over all its connections.
 pub(crate) struct Link {
-    pub flow: Flow,
+    /// What stands for it in [`Hop`]s, whatever connection it has.
+    pub name: Flow,
+    /// Its connection, if it has one.
+    pub flow: Option<Flow>,
+    /// The other end of that, or of the last.
     pub peer: SocketAddr,
     pub tunnel: Tunnel,
     pub framer: Framer,
     pub lanes: LaneTable,
+    /// The keys of its users.
+    pub keys: Book,
     /// Legs and port pairs in use on it.
     pub calls: usize,
     pub pairs: usize,
@@ -46,22 +56,30 @@ pub(crate) struct Link {
     pub owner: usize,
     /// When it was opened, for people.
     pub since_ms: u64,
+    /// Since when it has no connection on which SIP passes, if it had one before.
+    pub lost: Option<Time>,
+    /// Until when it waits for another connection.
+    pub until: Option<Time>,
     /// When its timer fires; never later than the tunnel's deadline.
     armed: Time,
 }
 
 impl Link {
-    pub(crate) fn new(flow: Flow, peer: SocketAddr, tunnel: Tunnel, since_ms: u64) -> Self {
+    pub(crate) fn new(flow: Option<Flow>, peer: SocketAddr, tunnel: Tunnel, since_ms: u64) -> Self {
         Self {
+            name: Flow(0),
             flow,
             peer,
             tunnel,
             framer: Framer::new(),
             lanes: LaneTable::default(),
+            keys: Book::default(),
             calls: 0,
             pairs: 0,
             owner: usize::MAX,
             since_ms,
+            lost: None,
+            until: None,
             armed: Time::NEVER,
         }
     }
@@ -72,8 +90,16 @@ impl Link {
         self.lanes.get(lane)
     }
 
+    /// Something waits to be sent.
+    #[inline]
+    pub(crate) fn wake(&self, out: &mut Outbox) {
+        if let Some(flow) = self.flow {
+            out.wake(flow);
+        }
+    }
+
     pub(crate) fn hop(&self) -> Hop {
-        Hop { flow: self.flow, peer: self.peer, transport: Transport::Tunnel }
+        Hop { flow: self.name, peer: self.peer, transport: Transport::Tunnel }
     }
 }
 
@@ -81,26 +107,62 @@ impl Link {
 #[derive(Default)]
 pub(crate) struct Links {
     slab: Slab<Link>,
+    /// By connection.
     by_flow: HashMap<Flow, usize>,
+    by_name: HashMap<Flow, usize>,
+    names: u32,
     timers: Timers<usize>,
     /// Tunnels whose peers do not take the SIP that is for them: they must be closed.
     stuck: Vec<usize>,
 }
 
 impl Links {
-    pub(crate) fn insert(&mut self, link: Link) -> usize {
-        let flow = link.flow;
+    pub(crate) fn insert(&mut self, mut link: Link) -> usize {
+        link.name = self.new_name();
+        let (name, flow) = (link.name, link.flow);
         let id = self.slab.insert(link);
-        self.by_flow.insert(flow, id);
+        self.by_name.insert(name, id);
+        self.by_flow.extend(flow.map(|flow| (flow, id)));
         self.touch(id);
         id
     }
 
     pub(crate) fn remove(&mut self, id: usize) -> Option<Link> {
         let link = self.slab.try_remove(id)?;
-        self.by_flow.remove(&link.flow);
+        self.by_name.remove(&link.name);
+        link.flow.map(|flow| self.by_flow.remove(&flow));
         self.timers.cancel(id);
         Some(link)
+    }
+
+    /// Gives a link a connection, or takes it; the one it had before.
+    pub(crate) fn set_flow(&mut self, id: usize, flow: Option<Flow>) -> Option<Flow> {
+        let link = self.slab.get_mut(id)?;
+        let old = std::mem::replace(&mut link.flow, flow);
+        old.map(|old| self.by_flow.remove(&old));
+        self.by_flow.extend(flow.map(|flow| (flow, id)));
+        old
+    }
+
+    /// The link begins anew: what was sent under its old name is no concern of it any more. That name.
+    pub(crate) fn rename(&mut self, id: usize) -> Option<Flow> {
+        let name = self.new_name();
+        let link = self.slab.get_mut(id)?;
+        let old = std::mem::replace(&mut link.name, name);
+        (link.framer, link.lanes) = Default::default();
+        self.by_name.remove(&old);
+        self.by_name.insert(name, id);
+        Some(old)
+    }
+
+    fn new_name(&mut self) -> Flow {
+        loop {
+            let name = Flow(NAMES.start + self.names % (NAMES.end - NAMES.start));
+            self.names = self.names.wrapping_add(1);
+            if !self.by_name.contains_key(&name) {
+                return name;
+            }
+        }
     }
 
     #[inline]
@@ -116,6 +178,17 @@ impl Links {
     #[inline]
     pub(crate) fn get_mut(&mut self, id: usize) -> Option<&mut Link> {
         self.slab.get_mut(id)
+    }
+
+    /// The link with this name.
+    pub(crate) fn named(&self, name: Flow) -> Option<usize> {
+        self.by_name.get(&name).copied()
+    }
+
+    /// Two different links at once.
+    pub(crate) fn pair_mut(&mut self, a: usize, b: usize) -> Option<(&mut Link, &mut Link)> {
+        let both = a != b && self.slab.contains(a) && self.slab.contains(b);
+        if both { self.slab.get2_mut(a, b) } else { None }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Link)> {
@@ -137,7 +210,7 @@ impl Links {
     /// that this costs a comparison, and a tunnel in use wakes us once in a while for nothing.
     pub(crate) fn touch(&mut self, id: usize) {
         let Some(link) = self.slab.get_mut(id) else { return };
-        if let Some(due) = link.tunnel.deadline()
+        if let Some(due) = link.tunnel.deadline().or(link.until)
             && due < link.armed
         {
             link.armed = due;
@@ -159,17 +232,16 @@ impl Links {
         Some(id)
     }
 
-    /// The tunnel that a message came from, if it is still there: the driver may have given the id of its flow
-    /// to another connection since.
+    /// The tunnel that a message came from, if it is still there.
     pub(crate) fn of(&self, hop: &Hop) -> Option<usize> {
-        self.id(hop.flow).filter(|id| self.get(*id).is_some_and(|link| link.peer == hop.peer))
+        self.by_name.get(&hop.flow).copied()
     }
 
     /// A whole SIP message into a tunnel.
     pub(crate) fn send(&mut self, hop: &Hop, message: &[u8], out: &mut Outbox) {
         if let Some(id) = self.of(hop) {
             self.queue(id, message);
-            out.wake(hop.flow);
+            self.slab[id].wake(out);
         }
     }
 

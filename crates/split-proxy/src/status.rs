@@ -17,6 +17,15 @@ pub(crate) fn tunnel(link: &Link, now: Time) -> Status {
         "peer": link.peer.to_string(),
         "software": link.tunnel.peer().map(|hello| hello.software.clone()),
         "up": link.tunnel.is_up(),
+        "state": match (link.tunnel.is_up(), link.tunnel.is_parked()) {
+            (true, _) => "up",
+            (false, true) => "parked",
+            (false, false) => "greeting",
+        },
+        "epoch": stats.epoch,
+        "resumes": stats.resumes,
+        "replayed_bytes": stats.replayed_bytes,
+        "unacknowledged_bytes": stats.unacknowledged_bytes,
         "since_unix_ms": link.since_ms,
         "age_ms": now.since(stats.started).as_millis() as u64,
         "rtt_ms": stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
@@ -29,6 +38,7 @@ pub(crate) fn tunnel(link: &Link, now: Time) -> Status {
         "sip_bytes_received": stats.sip_received_bytes,
         "waiting_bytes": stats.waiting_bytes,
         "datagrams": lane(&stats.datagrams),
+        "users": link.keys.status(now, &link.tunnel),
     })
 }
 
@@ -40,6 +50,8 @@ fn lane(stats: &LaneStats) -> Status {
         "received_bytes": stats.received_bytes,
         "late_dropped": stats.late_dropped,
         "queue_dropped": stats.queue_dropped,
+        "withheld": stats.withheld,
+        "refused": stats.refused,
     })
 }
 

@@ -5,6 +5,7 @@
 //! the surplus is ignored.
 
 use crate::key::KeyMessage;
+use crate::proof::{Proof, SessionId};
 use crate::{Instance, Kind, Lane, Role};
 use thiserror::Error;
 
@@ -25,11 +26,20 @@ const PING: u8 = 0x04;
 const PONG: u8 = 0x05;
 const GOODBYE: u8 = 0x06;
 const ERROR: u8 = 0x07;
+const SIP_ACK: u8 = 0x10;
+const TICKET: u8 = 0x20;
+const RESUMED: u8 = 0x21;
+const FRESH: u8 = 0x22;
+const LANES_DONE: u8 = 0x23;
+const TICKET_TAKEN: u8 = 0x24;
 const STREAM_CREDIT: u8 = 0x11;
 const STREAM_BEGIN: u8 = 0x12;
 /// Unknown message types and Hello parameters from here up may be skipped.
 const OPTIONAL: u8 = 0x80;
 const HELLO_FIXED: usize = 20;
+/// Bytes of the value of [`PARAM_RESUME`].
+const RESUME: u8 = 16 + 4 + 4 + 8 + 32;
+const PARAM_RESUME: u8 = 0x01;
 const PARAM_SOFTWARE: u8 = 0x81;
 const PARAM_INSTANCE: u8 = 0x82;
 
@@ -53,6 +63,24 @@ pub struct Hello {
     pub software: String,
     /// Stable identity of this agent or contact point, if it has one.
     pub instance: Option<Instance>,
+    /// Of an agent that wants to go on with a session: which, and the proof that it is its own.
+    pub resume: Option<Resume>,
+}
+
+/// An agent's wish to go on with a session on a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// Names the session; no secret.
+    pub session: SessionId,
+    /// Higher than that of every connection that the session has had.
+    pub epoch: u32,
+    /// From which epoch on SIP is counted: 0, or the last at which an end had lost its memory; [`Resume::epoch`]
+    /// if the agent itself has.
+    pub era: u32,
+    /// How many bytes of SIP the agent has received since.
+    pub received: u64,
+    /// A MAC that nobody else can make, on no other connection.
+    pub proof: Proof,
 }
 
 impl Hello {
@@ -192,6 +220,71 @@ pub enum Message<'a> {
     },
     /// About the keys of users.
     Key(KeyMessage),
+    /// The sender has handled this many bytes of SIP, counted from the beginning of the session.
+    SipAck(u64),
+    /// From the contact point: what the agent needs to go on with this session on another connection.
+    Ticket {
+        /// Names the session.
+        session: SessionId,
+        /// That of this connection.
+        epoch: u32,
+        /// For how many seconds without a connection the session is kept.
+        grace: u16,
+        /// Becomes the resumption secret together with this connection's exporter.
+        seed: &'a [u8; 32],
+    },
+    /// The contact point's answer to [`Hello::resume`]: the session goes on.
+    Resumed {
+        /// The agent's own where SIP goes on; else this connection's epoch, and both count from 0 again.
+        era: u32,
+        /// How many bytes of SIP it has received since.
+        received: u64,
+        /// A MAC that nobody else can make, on no other connection.
+        proof: Proof,
+    },
+    /// Its other answer: a new session begins on this connection.
+    Fresh(Stale),
+    /// All lanes of the sender that live on are open again.
+    LanesDone,
+    /// From the agent: the ticket of this epoch is kept, older ones are of no use any more.
+    TicketTaken(u32),
+}
+
+/// Why a session cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Stale {
+    /// It is not known (any more), or the proof is not the one that its ticket makes.
+    #[error("there is no such session, or the ticket is not its own")]
+    Unknown,
+    /// The epoch is not higher than the last: the ticket has been used.
+    #[error("the ticket has been used before")]
+    Replayed,
+    /// It claims to have received what was never sent, or to lack what it has acknowledged.
+    #[error("the offsets of the SIP lane cannot be")]
+    Offsets,
+    /// A reason that this version does not know.
+    #[error("for reason {0}")]
+    Other(u8),
+}
+
+impl Stale {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Unknown => 1,
+            Self::Replayed => 2,
+            Self::Offsets => 3,
+            Self::Other(code) => code,
+        }
+    }
+
+    const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::Unknown,
+            2 => Self::Replayed,
+            3 => Self::Offsets,
+            code => Self::Other(code),
+        }
+    }
 }
 
 /// What is wrong with a received control message or frame.
@@ -258,6 +351,21 @@ impl<'a> Message<'a> {
             Self::Goodbye { reason, text } => encode_text(reason.code(), text, buf),
             Self::Error { code, text } => encode_text(*code, text, buf),
             Self::Key(message) => message.put_body(buf),
+            Self::SipAck(offset) => buf.extend_from_slice(&offset.to_be_bytes()),
+            Self::Ticket { session, epoch, grace, seed } => {
+                buf.extend_from_slice(&session.0);
+                buf.extend_from_slice(&epoch.to_be_bytes());
+                buf.extend_from_slice(&grace.to_be_bytes());
+                buf.extend_from_slice(*seed);
+            }
+            Self::Resumed { era, received, proof } => {
+                buf.extend_from_slice(&era.to_be_bytes());
+                buf.extend_from_slice(&received.to_be_bytes());
+                buf.extend_from_slice(&proof.0);
+            }
+            Self::Fresh(why) => buf.push(why.code()),
+            Self::LanesDone => {}
+            Self::TicketTaken(epoch) => buf.extend_from_slice(&epoch.to_be_bytes()),
         }
         let len = (buf.len() - start - MESSAGE_HEADER) as u16;
         buf[start + 1..start + MESSAGE_HEADER].copy_from_slice(&len.to_be_bytes());
@@ -304,6 +412,21 @@ impl<'a> Message<'a> {
             }
             ERROR => Self::Error { code: body.u8().ok_or(short)?, text: body.text()? },
             0x30..=0x34 => Self::Key(KeyMessage::read(code, body)?),
+            SIP_ACK => Self::SipAck(body.u64().ok_or(short)?),
+            TICKET => Self::Ticket {
+                session: SessionId(body.array().ok_or(short)?),
+                epoch: body.u32().ok_or(short)?,
+                grace: body.u16().ok_or(short)?,
+                seed: body.take(32).and_then(|seed| seed.try_into().ok()).ok_or(short)?,
+            },
+            RESUMED => Self::Resumed {
+                era: body.u32().ok_or(short)?,
+                received: body.u64().ok_or(short)?,
+                proof: Proof(body.array().ok_or(short)?),
+            },
+            FRESH => Self::Fresh(Stale::from_code(body.u8().ok_or(short)?)),
+            LANES_DONE => Self::LanesDone,
+            TICKET_TAKEN => Self::TicketTaken(body.u32().ok_or(short)?),
             OPTIONAL.. => return Ok(None),
             _ => return Err(ControlError::UnknownType(code)),
         }))
@@ -321,6 +444,12 @@ impl<'a> Message<'a> {
             Self::Pong(_) => PONG,
             Self::Goodbye { .. } => GOODBYE,
             Self::Error { .. } => ERROR,
+            Self::SipAck(_) => SIP_ACK,
+            Self::Ticket { .. } => TICKET,
+            Self::Resumed { .. } => RESUMED,
+            Self::Fresh(_) => FRESH,
+            Self::LanesDone => LANES_DONE,
+            Self::TicketTaken(_) => TICKET_TAKEN,
         }
     }
 }
@@ -343,6 +472,25 @@ fn encode_hello(hello: &Hello, buf: &mut Vec<u8>) {
         buf.extend_from_slice(&[PARAM_INSTANCE, 16]);
         buf.extend_from_slice(instance);
     }
+    if let Some(resume) = &hello.resume {
+        buf.extend_from_slice(&[PARAM_RESUME, RESUME]);
+        buf.extend_from_slice(&resume.session.0);
+        buf.extend_from_slice(&resume.epoch.to_be_bytes());
+        buf.extend_from_slice(&resume.era.to_be_bytes());
+        buf.extend_from_slice(&resume.received.to_be_bytes());
+        buf.extend_from_slice(&resume.proof.0);
+    }
+}
+
+fn decode_resume(bytes: &[u8]) -> Option<Resume> {
+    let mut body = Reader(bytes);
+    Some(Resume {
+        session: SessionId(body.array()?),
+        epoch: body.u32()?,
+        era: body.u32()?,
+        received: body.u64()?,
+        proof: Proof(body.array()?),
+    })
 }
 
 fn decode_hello(mut body: Reader<'_>) -> Result<Hello, ControlError> {
@@ -364,6 +512,7 @@ fn decode_hello(mut body: Reader<'_>) -> Result<Hello, ControlError> {
         offered: u32::from_be_bytes(body.array().ok_or(short)?),
         software: String::new(),
         instance: None,
+        resume: None,
     };
     if hello.max_frame < Hello::MIN_FRAME || hello.keep_alive == 0 {
         return Err(value);
@@ -379,6 +528,7 @@ fn decode_hello(mut body: Reader<'_>) -> Result<Hello, ControlError> {
                 hello.software = std::str::from_utf8(bytes).map_err(|_| ControlError::Text)?.to_owned();
             }
             PARAM_INSTANCE => hello.instance = Some(Instance(bytes.try_into().map_err(|_| value)?)),
+            PARAM_RESUME => hello.resume = Some(decode_resume(bytes).ok_or(value)?),
             PARAM_SOFTWARE => return Err(value),
             OPTIONAL.. => {}
             _ => return Err(ControlError::Feature(u32::from(kind))),
@@ -424,6 +574,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
     }
 
     fn text(&mut self) -> Result<&'a str, ControlError> {

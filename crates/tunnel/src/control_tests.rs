@@ -1,4 +1,5 @@
 use super::*;
+use crate::proof::{Proof, SessionId};
 
 fn decode_all(mut payload: &[u8]) -> Vec<Result<Option<Message<'_>>, ControlError>> {
     let mut all = Vec::new();
@@ -28,13 +29,14 @@ fn hello() -> Hello {
         offered: 0,
         software: "causeway/0.1.0".into(),
         instance: Some(Instance([0x11; 16])),
+        resume: None,
     }
 }
 
 /// The vectors of docs/tunnel.md, typed there by hand from the tables.
 #[test]
 fn vectors_of_the_documentation() {
-    let vectors: [(&str, Message<'_>); 11] = [
+    let vectors: [(&str, Message<'_>); 17] = [
         (
             "01 0036  4357544c 01 01 0800 4000 000f 00000000 00000000
              81 0e 63617573657761792f302e312e30
@@ -57,6 +59,20 @@ fn vectors_of_the_documentation() {
             Message::Goodbye { reason: GoodbyeReason::ShuttingDown, text: "restart" },
         ),
         ("07 0005  04 6c616e65", Message::Error { code: 4, text: "lane" }),
+        ("10 0008  0000000000000102", Message::SipAck(0x102)),
+        (
+            "20 0036  22222222222222222222222222222222 00000001 001e
+             3333333333333333333333333333333333333333333333333333333333333333",
+            Message::Ticket { session: SessionId([0x22; 16]), epoch: 1, grace: 30, seed: &[0x33; 32] },
+        ),
+        (
+            "21 002c  00000000 0000000000000007
+             5555555555555555555555555555555555555555555555555555555555555555",
+            Message::Resumed { era: 0, received: 7, proof: Proof([0x55; 32]) },
+        ),
+        ("22 0001  02", Message::Fresh(Stale::Replayed)),
+        ("23 0000", Message::LanesDone),
+        ("24 0004  00000001", Message::TicketTaken(1)),
     ];
     for (text, message) in vectors {
         let bytes = hex(text);
@@ -114,7 +130,7 @@ fn hello_refuses_what_it_must() {
         "a required feature"
     );
     assert!(with(&good.replace("00000000 00000000", "00000000 ffffffff")).is_ok(), "offered features");
-    assert_eq!(with(&format!("{good} 01 00")), Err(ControlError::Feature(1)), "a required parameter");
+    assert_eq!(with(&format!("{good} 02 00")), Err(ControlError::Feature(2)), "a required parameter");
     assert!(with(&format!("{good} fe 02 0000")).is_ok(), "an optional parameter");
     assert_eq!(with(&format!("{good} 82 02 0000")), Err(ControlError::Value(1)), "a short instance");
     assert_eq!(with(&format!("{good} 81 05 00")), Err(ControlError::Short(1)), "a parameter cut short");

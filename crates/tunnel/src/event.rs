@@ -1,7 +1,7 @@
 //! What a tunnel tells its owner.
 
 use crate::key::KeyMessage;
-use crate::{CloseReason, ControlError, GoodbyeReason, Hello, Kind, Lane, LaneStats};
+use crate::{CloseReason, ControlError, GoodbyeReason, Hello, Kind, Lane, LaneStats, Resume, Stale};
 use causeway_node::Time;
 use std::time::Duration;
 use thiserror::Error;
@@ -56,6 +56,25 @@ pub enum Event<'a> {
     /// The peer says something about the key of a user. Frames that follow in the input may already be sealed by
     /// it, so that it is to be acted upon before the next call. [`KeyMessage::Bind`] has been obeyed already.
     Key(KeyMessage),
+    /// At the contact point: the agent wants to go on with another session. Let the tunnel of that session
+    /// [`crate::Tunnel::adopt`] this one, or [`crate::Tunnel::begin_afresh`]. What does neither begins afresh
+    /// with the next call of [`crate::Tunnel::next`].
+    Asked(Resume),
+    /// At the agent: the session goes on. `peer_lost` says that the contact point has restarted since (or the agent
+    /// itself has): it knows neither transactions nor the beginning of a message that was cut, and receives from
+    /// a whole message on.
+    Resumed {
+        /// Whether it has.
+        peer_lost: bool,
+    },
+    /// At the agent: the session does not go on. A new one has begun on this connection, without lanes, and
+    /// what waited is gone; [`Event::Up`] follows.
+    Fresh(Stale),
+    /// At the agent: a ticket has come. Keep [`crate::Tunnel::saved`], then call
+    /// [`crate::Tunnel::ticket_kept`].
+    Ticket,
+    /// At the contact point: the agent has kept its ticket, and the one before is void.
+    TicketKept,
     /// The tunnel is over: send what [`crate::Tunnel::fill`] still gives, then close the connection.
     Dead(Why),
 }
@@ -130,6 +149,15 @@ pub enum Fault {
     /// More control messages than allowed.
     #[error("too many control messages")]
     Flood,
+    /// An acknowledgement of SIP that was never sent, or one that goes back.
+    #[error("SIP is acknowledged that was not sent")]
+    Ack,
+    /// A message about resumption where none is due.
+    #[error("a message about resumption that is not due")]
+    NotAsked,
+    /// The contact point does not know the secret of the session.
+    #[error("the peer cannot prove that it is the one whose session this is")]
+    Proof,
 }
 
 impl Fault {
@@ -141,7 +169,10 @@ impl Fault {
             | Self::HelloTwice
             | Self::SameRole
             | Self::UnknownLane(_)
-            | Self::LaneNumber(_) => 4,
+            | Self::LaneNumber(_)
+            | Self::Ack
+            | Self::NotAsked
+            | Self::Proof => 4,
             Self::TooLong { .. } | Self::Window(_) | Self::Flood => 5,
         }
     }
@@ -172,6 +203,14 @@ pub struct Stats {
     pub datagrams: LaneStats,
     /// Bytes of SIP and datagrams that wait to be sent.
     pub waiting_bytes: usize,
+    /// Which connection of its session this is: 0 for the first.
+    pub epoch: u32,
+    /// How often the session has gone on with another connection.
+    pub resumes: u32,
+    /// Bytes of SIP that were sent again because of that.
+    pub replayed_bytes: u64,
+    /// Bytes of SIP given to a connection and not acknowledged.
+    pub unacknowledged_bytes: u64,
     /// Bytes of SIP given to the connection.
     pub sip_sent_bytes: u64,
     /// Bytes of SIP received.

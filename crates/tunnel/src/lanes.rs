@@ -5,7 +5,7 @@ use crate::key::{Assurance, OVERHEAD, Outgoing, Sealer, Table};
 use crate::{Config, Kind, Lane, Role};
 use causeway_node::Time;
 use std::collections::VecDeque;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 
 /// What a lane has carried and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub(crate) enum Phase {
     Open,
     /// We have sent a close and wait for the peer's; what still arrives is thrown away.
     Closing,
+    /// The peer had opened it on the connection before, and has not said on this one whether it still wants it.
+    Stale,
 }
 
 #[derive(Debug)]
@@ -182,6 +184,57 @@ impl Lanes {
         self.open += usize::from(phase == Phase::Open);
     }
 
+    /// The connection is gone: what waits is too late for any other, and lanes that were closing are closed.
+    pub(crate) fn cut(&mut self) {
+        for i in 0..self.table.len() {
+            let lane = Lane(i as u16 + Lane::FIRST.0);
+            match self.get(lane).map(|state| state.phase) {
+                Some(Phase::Closing) => self.remove(lane),
+                Some(_) => self.empty(lane),
+                None => {}
+            }
+        }
+    }
+
+    /// The open lanes of one role wait for being opened again by it.
+    pub(crate) fn expect_again(&mut self, role: Role) {
+        for state in self.of(role).filter(|state| state.phase == Phase::Open) {
+            state.phase = Phase::Stale;
+        }
+        self.open = self.iter().filter(|(_, state)| state.phase == Phase::Open).count();
+    }
+
+    /// A stale lane is open again.
+    pub(crate) fn reopen(&mut self, lane: Lane) {
+        if let Some(state) = self.get_mut(lane).filter(|state| state.phase == Phase::Stale) {
+            state.phase = Phase::Open;
+            self.open += 1;
+        }
+    }
+
+    /// The lanes in a phase.
+    pub(crate) fn in_phase(&self, phase: Phase) -> impl Iterator<Item = (Lane, Kind)> {
+        self.iter().filter(move |(_, state)| state.phase == phase).map(|(lane, state)| (lane, state.kind))
+    }
+
+    fn of(&mut self, role: Role) -> impl Iterator<Item = &mut State> {
+        let all = self.table.iter_mut().enumerate();
+        let own = all.filter(move |(i, _)| role.opens(Lane(*i as u16 + Lane::FIRST.0)));
+        own.filter_map(|(_, state)| state.as_deref_mut())
+    }
+
+    /// Throws away what waits on a lane.
+    fn empty(&mut self, lane: Lane) {
+        let Some(state) = index(lane).and_then(|i| self.table.get_mut(i)?.as_deref_mut()) else { return };
+        state.stats.queue_dropped += state.queue.entries.len() as u64;
+        self.waiting -= state.queue.bytes.len();
+        state.queue.entries.clear();
+        state.queue.bytes.clear();
+        if std::mem::take(&mut state.ready) {
+            self.ready[state.kind.priority()].retain(|number| *number != lane.0);
+        }
+    }
+
     /// Stops sending on a lane and throws away what waits on it.
     pub(crate) fn start_closing(&mut self, lane: Lane) {
         let Some(state) =
@@ -191,13 +244,7 @@ impl Lanes {
         };
         self.open -= usize::from(state.phase == Phase::Open);
         state.phase = Phase::Closing;
-        state.stats.queue_dropped += state.queue.entries.len() as u64;
-        self.waiting -= state.queue.bytes.len();
-        state.queue.entries.clear();
-        state.queue.bytes.clear();
-        if std::mem::take(&mut state.ready) {
-            self.ready[state.kind.priority()].retain(|number| *number != lane.0);
-        }
+        self.empty(lane);
     }
 
     /// Forgets a lane.
@@ -361,9 +408,15 @@ fn index(lane: Lane) -> Option<usize> {
 
 /// Moves the first `len` bytes of a ring to the end of `buf`.
 pub(crate) fn append(ring: &mut VecDeque<u8>, len: usize, buf: &mut Vec<u8>) {
-    let (front, back) = ring.as_slices();
-    let first = len.min(front.len());
-    buf.extend_from_slice(&front[..first]);
-    buf.extend_from_slice(&back[..(len - first).min(back.len())]);
+    append_range(ring, 0..len.min(ring.len()), buf);
     ring.drain(..len.min(ring.len()));
+}
+
+/// Copies a range of a ring to the end of `buf`.
+pub(crate) fn append_range(ring: &VecDeque<u8>, range: Range<usize>, buf: &mut Vec<u8>) {
+    let (front, back) = ring.as_slices();
+    let in_front = range.start.min(front.len())..range.end.min(front.len());
+    let behind = |at: usize| at.saturating_sub(front.len()).min(back.len());
+    buf.extend_from_slice(&front[in_front]);
+    buf.extend_from_slice(&back[behind(range.start)..behind(range.end)]);
 }

@@ -56,8 +56,10 @@ mod control;
 mod event;
 mod frame;
 mod lanes;
+mod proof;
 mod pulse;
 mod reader;
+mod sip;
 mod streams;
 mod tunnel;
 
@@ -66,13 +68,15 @@ pub mod key;
 
 pub use config::{Config, Deadlines, Instance};
 pub use control::{
-    CloseReason, ControlError, GoodbyeReason, Hello, MAX_TEXT, MAX_TOKEN, MESSAGE_HEADER, Message, VERSION,
+    CloseReason, ControlError, GoodbyeReason, Hello, MAX_TEXT, MAX_TOKEN, MESSAGE_HEADER, Message, Resume,
+    Stale, VERSION,
 };
 pub use event::{Event, Fault, OpenError, SipFull, Stats, Why};
 pub use frame::{HEADER, Kind, Lane, Role};
 pub use lanes::{LaneStats, Refused};
+pub use proof::{Proof, Secret, SessionId};
 pub use streams::{STREAM_QUEUE, WINDOW};
-pub use tunnel::Tunnel;
+pub use tunnel::{Adopted, Saved, Tunnel};
 
 /// The application protocol name that both ends offer in TLS (RFC 7301).
 pub const ALPN: &[u8] = b"causeway/1";

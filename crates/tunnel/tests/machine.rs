@@ -20,6 +20,7 @@ enum Seen {
     Closed(Lane, CloseReason),
     Key(key::KeyMessage),
     Dead(Why),
+    Other(String),
 }
 
 fn feed(tunnel: &mut Tunnel, now: Time, mut input: &[u8]) -> Vec<Seen> {
@@ -36,6 +37,7 @@ fn feed(tunnel: &mut Tunnel, now: Time, mut input: &[u8]) -> Vec<Seen> {
                 panic!("nobody has opened a stream: {other:?}")
             }
             Event::Dead(why) => Seen::Dead(why),
+            other => Seen::Other(format!("{other:?}")),
         });
     }
     assert!(input.is_empty());
@@ -436,10 +438,37 @@ fn sip_is_refused_when_the_queue_is_full() {
     let whole: Vec<u8> =
         seen.iter().flat_map(|s| if let Seen::Sip(b) = s { b.clone() } else { vec![] }).collect();
     assert_eq!(whole, long, "a message longer than 64 KiB passes");
+    assert_eq!(agent.sip(b"x"), Err(SipFull), "what is not acknowledged is kept");
+    contact.sip_handled(now, 0);
+    assert_eq!(pass(&mut contact, &mut agent, now), []);
     assert!(agent.sip(b"x").is_ok());
     assert_eq!(agent.stats().sip_sent_bytes, 100_000);
     assert_eq!(contact.stats().sip_received_bytes, 100_000);
     assert_eq!(contact.stats().stream_received_bytes, agent.stats().stream_sent_bytes);
+}
+
+#[test]
+fn acknowledgements_go_along_or_after_a_while_and_must_be_true() {
+    let (mut agent, mut contact) = pair();
+    let now = Time::ZERO + ms(1);
+    agent.sip(b"one").unwrap();
+    pass(&mut agent, &mut contact, now);
+    contact.sip_handled(now, 1);
+    assert!(!contact.wants_write(), "it waits for something to go along with");
+    assert_eq!(contact.deadline(), Some(now + ms(100)));
+    assert_eq!(contact.timeout(now + ms(100)), None);
+    assert!(contact.wants_write());
+    assert_eq!(take(&mut contact, now + ms(100)), [0, 0, 0, 11, 0x10, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2]);
+    contact.sip_handled(now, 0);
+    contact.sip(b"two").unwrap();
+    assert_eq!(frames(&take(&mut contact, now)), [(0, 11), (1, 3)]);
+    for wrong in [4u64, 1 << 40, u64::MAX] {
+        let (mut agent, _) = pair();
+        agent.sip(b"abc").unwrap();
+        take(&mut agent, now);
+        let ack = [&[0, 0, 0, 11, 0x10, 0, 8][..], &wrong.to_be_bytes()].concat();
+        assert_eq!(feed(&mut agent, now, &ack), [Seen::Dead(Why::Fault(Fault::Ack))]);
+    }
 }
 
 #[test]
@@ -458,6 +487,7 @@ fn an_idle_tunnel_is_small() {
     }
     lanes.iter().for_each(|lane| agent.close_lane(*lane));
     pass(&mut agent, &mut contact, now);
+    contact.sip_handled(now, 0);
     pass(&mut contact, &mut agent, now);
     assert!(agent.memory() < 20_000 && contact.memory() < 20_000, "{} {}", agent.memory(), contact.memory());
 }

@@ -7,8 +7,9 @@ mod operator;
 
 pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, LanMedia, Secret, TlsClients, Up};
 
+use causeway_tunnel::key::Assurance;
 use clap::{Args, Parser, Subcommand, ValueHint};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -41,6 +42,8 @@ pub enum Command {
     Subscriber(Subscriber),
     /// Show what a running agent, contact point, exchange or operator is doing
     Status(Status),
+    /// Find out why an agent does not reach its operator: step by step, with what to do
+    Doctor(Doctor),
     /// Look into SIP
     Sip(Sip),
     /// Print completions for a shell
@@ -108,6 +111,13 @@ pub struct Contact {
     #[arg(long)]
     #[serde(default)]
     pub path: bool,
+    /// What the keys of users must be worth; calls of those who have less are refused
+    #[arg(long, value_name = "none|header|digest", value_parser = least)]
+    #[serde(default, deserialize_with = "least_from_file")]
+    pub min_assurance: Option<Assurance>,
+    /// Folder of the subscriber database, as in the --data of `exchange`: for keys of the assurance digest
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub subscribers: Option<PathBuf>,
     /// Certificate chain, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub cert: Option<PathBuf>,
@@ -159,7 +169,7 @@ pub struct Agent {
     /// Roots that certify the contact point, PEM, in place of the system's
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pin")]
     pub ca: Option<PathBuf>,
-    /// Account file
+    /// Account file: contact and pin, the users with uri and password or ha1, min_assurance
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub account: Option<PathBuf>,
     /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
@@ -173,8 +183,22 @@ pub struct Agent {
     pub data: Option<PathBuf>,
 }
 
+/// An assurance that can be demanded of an agent.
+pub fn least(text: &str) -> Result<Assurance, String> {
+    match text.parse() {
+        Ok(Assurance::Aka) => Err("this version has no keys from a SIM yet".to_owned()),
+        Ok(least) => Ok(least),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The same in a file.
+pub fn least_from_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Assurance>, D::Error> {
+    least(&String::deserialize(from)?).map(Some).map_err(serde::de::Error::custom)
+}
+
 /// A list that may be written as its only element.
-fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum OneOrMore {
@@ -278,6 +302,38 @@ pub struct Status {
     /// Of the table, only rows whose name contains this
     #[arg(long, value_name = "TEXT", requires = "table")]
     pub filter: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `causeway doctor`
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// The contact point
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub contact: Option<String>,
+    /// Account file: registers with it, too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub account: Option<PathBuf>,
+    /// Pin of the contact point's key
+    #[arg(long, value_name = "sha256:…")]
+    pub pin: Option<String>,
+    /// Roots that certify the contact point, PEM, in place of the system's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pin")]
+    pub ca: Option<PathBuf>,
+    /// An HTTP proxy that leads out, as in `agent`
+    #[arg(
+        long,
+        value_name = "http://[USER:PASSWORD@]HOST[:PORT]",
+        env = "CAUSEWAY_PROXY",
+        hide_env_values = true
+    )]
+    pub proxy: Option<Secret>,
+    /// Call this address for three seconds and listen; without a value the account's own, where its other phones
+    /// ring as well
+    #[arg(long, value_name = "sip:USER@DOMAIN", num_args = 0..=1, default_missing_value = "", requires = "account")]
+    pub call: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

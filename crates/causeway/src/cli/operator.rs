@@ -1,5 +1,6 @@
 //! Options of the exchange, alone and in `up`.
 
+use causeway_tunnel::key::Assurance;
 use clap::{Args, ValueHint};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -112,6 +113,10 @@ pub struct Up {
     #[arg(long, value_name = "CIDR")]
     #[serde(default)]
     pub media_allow: Vec<String>,
+    /// What the keys of users must be worth; calls of those who have less are refused
+    #[arg(long, value_name = "none|header|digest", value_parser = super::least)]
+    #[serde(default, deserialize_with = "super::least_from_file")]
+    pub min_assurance: Option<Assurance>,
     /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
     #[arg(long, value_name = "KIND=N,…")]
     pub dscp: Option<String>,

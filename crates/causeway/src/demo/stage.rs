@@ -11,7 +11,7 @@ use causeway_phone::{Answering, Config as PhoneConfig, Phone, Talk};
 use causeway_runtime::tls::{Pin, Trust};
 use causeway_runtime::{Handle, Options, Setup, Worker};
 use causeway_sip::ua::{CallId, Config as Account, Event, Password};
-use causeway_split_proxy::{AgentConfig, ContactConfig};
+use causeway_split_proxy::{AgentConfig, ContactConfig, KeyLine, LineSecret};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,8 +39,12 @@ impl Customer {
         pin: Pin,
     ) -> Result<Self, Failure> {
         let inside = |ip: Ipv4Addr| SocketAddr::new(IpAddr::V4(ip), 5060);
-        let agent = AgentConfig::new(tunnel.ip().to_string(), tunnel.port(), inside(AGENT));
+        let mut agent = AgentConfig::new(tunnel.ip().to_string(), tunnel.port(), inside(AGENT));
         let uri = format!("sip:{name}@{DOMAIN}");
+        agent.keys.lines.extend(KeyLine::new(&uri).map(|mut line| {
+            line.secret = Some(LineSecret::Password(password.as_bytes().to_vec().into()));
+            line
+        }));
         let account = Account::new(uri, Password::new(password), inside(PHONE), inside(AGENT));
         let answering = Answering::After(Duration::from_millis(500));
         let phone = Phone::new(PhoneConfig { say, answering, ..PhoneConfig::new(account) });
@@ -121,9 +125,10 @@ impl Stage {
         let pin = server.pin();
         let passwords = [add_subscriber(data.path(), "alice")?, add_subscriber(data.path(), "bob")?];
         let exchange = Plan::plain(ExchangeConfig::new(DOMAIN, sip));
+        let config = ContactConfig::new(tunnel, beside, sip);
         let operator = vec![
             spawn(exchange.worker(data.path(), &mut Reload::default())?)?,
-            spawn(roles::contact(ContactConfig::new(tunnel, beside, sip), server, data.path())?)?,
+            spawn(roles::contact(config, server, data.path(), Some(data.path()))?)?,
         ];
         let alice_says = if corrupt { flip(alice_says) } else { alice_says.clone() };
         let customers = [

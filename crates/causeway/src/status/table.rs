@@ -25,6 +25,20 @@ const REGISTRATIONS: &[Column] = &[
     ("PHONE", "phone"),
     ("TUNNEL", "tunnel"),
     ("LEFT", "expires_s"),
+    ("KEY", "assurance"),
+    ("PROTECTION", "protection"),
+    ("NOTE", "key_note"),
+];
+const USERS: &[Column] = &[
+    ("AOR", "aor"),
+    ("KEY", "mode"),
+    ("EPOCH", "epoch"),
+    ("AGE", "age_ms"),
+    ("SEALED", "sealed"),
+    ("OPENED", "opened"),
+    ("REFUSED", "refused"),
+    ("WITHHELD", "withheld"),
+    ("WHY NONE", "why_none"),
 ];
 const CALLS: &[Column] =
     &[("CALL-ID", "call_id"), ("DIRECTION", "direction"), ("STATE", "state"), ("AGE", "age_ms")];
@@ -46,6 +60,9 @@ const SHOWN: &[&str] = &["role", "tunnels", "registrations", "calls", "state"];
 pub fn node(name: &str, node: &Value) -> String {
     let mut text = format!("{name}: {}\n", headline(node));
     rows(&mut text, "tunnels", TUNNELS, &node["tunnels"], 2);
+    for tunnel in node["tunnels"].as_array().into_iter().flatten() {
+        rows(&mut text, "keys of its users", USERS, &tunnel["users"], 4);
+    }
     rows(&mut text, "registrations", REGISTRATIONS, &node["registrations"], 2);
     let calls: Vec<&Value> = node["calls"].as_array().into_iter().flatten().collect();
     rows(&mut text, "calls", CALLS, &node["calls"], 2);
@@ -149,7 +166,7 @@ mod tests {
     fn a_node_is_told_in_tables() {
         let state = json!({
             "role": "agent", "state": "up", "listen": "192.0.2.1:5060", "waiting": 0,
-            "tunnels": [{ "peer": "203.0.113.10:443", "up": true, "age_ms": 61000, "rtt_ms": 20.25, "calls": 1,
+            "tunnels": [{ "users": [{ "aor": "sip:a@b", "mode": "header", "sealed": 50 }], "peer": "203.0.113.10:443", "up": true, "age_ms": 61000, "rtt_ms": 20.25, "calls": 1,
                 "datagrams": { "late_dropped": 3 } }],
             "registrations": [],
             "calls": [{ "call_id": "abc", "direction": "from phone", "media": [
@@ -161,6 +178,7 @@ mod tests {
         assert!(text.contains("    203.0.113.10:443  yes  61 s  20.2 ms  1      3"), "{text}");
         assert!(text.contains("listen 192.0.2.1:5060, refused garbage 2"), "{text}");
         assert!(text.contains("audio"), "{text}");
+        assert!(text.contains("      sip:a@b  header  50"), "{text}");
         assert!(!text.contains("registrations\n"), "an empty table is left out: {text}");
     }
 }

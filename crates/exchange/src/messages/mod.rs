@@ -13,7 +13,6 @@
 //! A delivered message is a new request with what the sender wrote: From, To, body and all header fields that
 //! are not about the way it took. Its Date says when it was sent, or when it came here.
 
-mod date;
 mod queue;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What waits for one user.
 
-use super::{Target, date, goes_along, text};
+use super::{Target, goes_along, text};
 use causeway_node::{Ctx, Record};
 use causeway_sip::{HeaderId, Method, Msg, NameAddr, RequestBuilder};
 use causeway_store::record::{Kind, StoredMessage};
@@ -30,7 +30,7 @@ impl Kept {
         let mut headers: Vec<(Vec<u8>, Vec<u8>)> =
             along.map(|header| (header.name.to_vec(), header.value.to_vec())).collect();
         if !request.has(HeaderId::Date) {
-            headers.push((b"Date".to_vec(), date::rfc1123(received).into_bytes()));
+            headers.push((b"Date".to_vec(), causeway_sip::date::rfc1123(received).into_bytes()));
         }
         let value = |id| request.header(id).unwrap_or_default().to_vec();
         let kept = Self {

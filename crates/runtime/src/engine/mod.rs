@@ -7,7 +7,7 @@ mod inside;
 mod listen;
 mod member;
 mod output;
-mod proxy;
+pub(crate) mod proxy;
 mod ready;
 mod stream;
 mod udp;

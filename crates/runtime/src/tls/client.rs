@@ -6,6 +6,7 @@ use super::pin::PinVerifier;
 use super::{ALPN, Error, Pin, SIP_ALPN, Server, Terms, provider};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use std::path::PathBuf;
@@ -76,27 +77,40 @@ impl Client {
     }
 }
 
+/// Who judges the certificates of contact points.
+pub(crate) fn tunnel_verifier(trust: &Trust) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    verifier(trust, &Manner::Tunnel, &provider())
+}
+
+fn verifier(
+    trust: &Trust,
+    manner: &Manner,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    let by_roots = |roots: RootCertStore| -> Result<Arc<dyn ServerCertVerifier>, Error> {
+        Ok(match manner {
+            Manner::Sip(_) => Arc::new(DomainVerifier::new(roots, provider)),
+            Manner::Tunnel => {
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                    .build()
+                    .map_err(|error| Error::NoRoots(error.to_string()))?
+            }
+        })
+    };
+    match trust {
+        Trust::Pin(pin) => Ok(Arc::new(PinVerifier::new(*pin, provider))),
+        Trust::System => by_roots(system_roots()?),
+        Trust::Roots(path) => by_roots(file_roots(path)?),
+    }
+}
+
 fn config(trust: &Trust, manner: &Manner) -> Result<ClientConfig, Error> {
     let provider = provider();
     let versions: &[_] = match manner {
         Manner::Tunnel => &[&rustls::version::TLS13],
         Manner::Sip(_) => &[&rustls::version::TLS13, &rustls::version::TLS12],
     };
-    let by_roots = |roots: RootCertStore| -> Result<Arc<dyn ServerCertVerifier>, Error> {
-        Ok(match manner {
-            Manner::Sip(_) => Arc::new(DomainVerifier::new(roots, &provider)),
-            Manner::Tunnel => {
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                    .build()
-                    .map_err(|error| Error::NoRoots(error.to_string()))?
-            }
-        })
-    };
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Pin(pin) => Arc::new(PinVerifier::new(*pin, &provider)),
-        Trust::System => by_roots(system_roots()?)?,
-        Trust::Roots(path) => by_roots(file_roots(path)?)?,
-    };
+    let verifier = verifier(trust, manner, &provider)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
         .dangerous()

@@ -20,6 +20,7 @@ mod names;
 mod pin;
 mod server;
 
+pub(crate) use client::tunnel_verifier;
 pub use client::{Client, Trust};
 pub use files::create_private_dir;
 pub(crate) use names::proven;

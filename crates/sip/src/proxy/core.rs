@@ -218,6 +218,11 @@ impl Core {
         self.digest(now, sink);
     }
 
+    /// The peer on this flow has lost its memory: requests without a final answer go to it again.
+    pub fn resend(&mut self, flow: Flow, sink: &mut impl Sink) {
+        self.layer.resend(flow, sink);
+    }
+
     /// The connection `old` has been replaced: responses that would have gone to it go to `new`.
     pub fn rehome(&mut self, old: Flow, new: Hop) {
         self.layer.rehome(old, new);

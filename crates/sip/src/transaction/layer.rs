@@ -95,6 +95,8 @@ pub enum Event {
 }
 
 struct ClientEntry {
+    /// Counts transactions, so that they are in order.
+    serial: u64,
     state: Client,
     hop: Hop,
     /// The timers that run and can be cancelled.
@@ -232,7 +234,10 @@ impl Layer {
         sink.send(&hop, request);
         let (state, step) = Client::start(method == Method::Invite, hop.transport.reliable(), &self.timing);
         let (armed, request) = (Armed::default(), request.into());
-        let mut entry = ClientEntry { state, hop, armed, request, cancel_wanted: false, cancelled: false };
+        self.serial += 1;
+        let serial = self.serial;
+        let mut entry =
+            ClientEntry { serial, state, hop, armed, request, cancel_wanted: false, cancelled: false };
         run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Client(id), &mut entry.armed, &step);
         self.clients.insert(id, entry);
         id
@@ -297,6 +302,18 @@ impl Layer {
             }
             self.end(Owner::Client(id));
         }
+    }
+
+    /// The peer on this flow has lost its memory: what it has not answered finally goes to it again, in the order
+    /// in which it went before.
+    pub fn resend(&mut self, flow: Flow, sink: &mut impl Sink) {
+        let waiting = |entry: &ClientEntry| {
+            let over = matches!(entry.state, Client::Accepted | Client::Completed | Client::InviteCompleted);
+            entry.hop.flow == flow && !over && !entry.request.is_empty()
+        };
+        let mut waiting: Vec<&ClientEntry> = self.clients.values().filter(|entry| waiting(entry)).collect();
+        waiting.sort_unstable_by_key(|entry| entry.serial);
+        waiting.iter().for_each(|entry| sink.send(&entry.hop, &entry.request));
     }
 
     /// Answers to a server transaction go to another hop from now on: its connection has been replaced.

@@ -127,6 +127,11 @@ impl UserAgent {
         &self.config
     }
 
+    /// By how many seconds the registrar's clock is ahead of this one (RFC 3261 §20.17), if it has said.
+    pub fn registrar_ahead(&self) -> Option<i64> {
+        self.registration.ahead
+    }
+
     /// Binds its ports.
     pub fn start(&self, out: &mut Outbox) {
         self.hub.start(out);

@@ -17,6 +17,8 @@ pub(super) struct Registration {
     challenged: bool,
     due: Option<Time>,
     failures: u32,
+    /// By how many seconds the registrar's clock is ahead of ours, as its last Date said.
+    pub(super) ahead: Option<i64>,
 }
 
 impl Registration {
@@ -111,6 +113,10 @@ impl UserAgent {
             return self.events.push_back(Event::Unregistered);
         }
         let msg = response.msg();
+        self.registration.ahead = msg.header_named(b"Date").next().and_then(crate::date::parse).map(|date| {
+            let (date, now) = (date / 1000, ctx.unix_ms / 1000);
+            i64::try_from(date).unwrap_or(i64::MAX) - i64::try_from(now).unwrap_or(i64::MAX)
+        });
         let contact = self.contact();
         let own = msg.contacts().flatten().find_map(|contact_of| match contact_of {
             crate::Contact::Addr(addr) if contact.as_bytes()[1..contact.len() - 1] == *addr.uri => {

@@ -1,6 +1,6 @@
 //! What an agent is told.
 
-use crate::{CallLimits, Marks, MediaConfig};
+use crate::{CallLimits, KeyPolicy, Marks, MediaConfig};
 use causeway_sip::transaction::Timing;
 use causeway_tunnel::{Config, Instance, Role};
 use std::fmt;
@@ -75,6 +75,8 @@ pub struct AgentConfig {
     /// Stable identity of this agent, 128 random bits that are **secret**: whoever presents them to the
     /// contact point takes over this agent's registrations. `None` draws new ones at every start.
     pub instance: Option<Instance>,
+    /// What is known of the users, for the keys that seal their media, and what they demand.
+    pub keys: KeyPolicy,
     /// Limits and intervals of the tunnel.
     pub tunnel: Config,
     /// How what it sends is marked for routers.
@@ -91,6 +93,10 @@ pub struct AgentConfig {
     pub retry_least: Duration,
     /// Default 30 s.
     pub retry_most: Duration,
+    /// For how long calls and requests wait for the tunnel to come back after a cut; the contact point's own
+    /// such time counts where it is shorter. Meanwhile an attempt is made every second. 0 ends them at once.
+    /// Default 30 s.
+    pub grace: Duration,
     /// How long one attempt may take, until the connection is open. Default 10 s.
     pub connect_timeout: Duration,
 }
@@ -111,6 +117,7 @@ impl AgentConfig {
             listen,
             media: MediaConfig { ip: listen.ip(), low: 40_000, high: 40_999, ahead: 8 },
             instance: None,
+            keys: KeyPolicy::default(),
             tunnel: Config::new(Role::Agent),
             marks: Marks::default(),
             timing: Timing::default(),
@@ -119,6 +126,7 @@ impl AgentConfig {
             patience: Duration::from_secs(4),
             retry_least: Duration::from_secs(1),
             retry_most: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
         }
     }

@@ -2,6 +2,7 @@
 
 mod config;
 mod demand;
+mod keys;
 mod phones;
 mod places;
 mod routing;
@@ -10,7 +11,8 @@ mod uplink;
 
 pub use config::{AgentConfig, ContactAddress, HttpProxy};
 
-use crate::half::{Half, from_tunnel};
+use crate::half::{Half, Lost, from_tunnel};
+use crate::keys::Registrations;
 use causeway_node::{Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
 use causeway_sip::Edit;
 use causeway_sip::proxy::Event;
@@ -19,6 +21,7 @@ use causeway_tunnel::{GoodbyeReason, Instance};
 use demand::Demand;
 use phones::Phones;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use uplink::{State, Uplink};
 
 /// The customer's half of the split proxy; see the [crate's page](crate).
@@ -26,7 +29,11 @@ pub struct Agent {
     config: AgentConfig,
     half: Half,
     uplink: Uplink,
+    /// The link of the session, with a connection or without.
+    session: Option<usize>,
     phones: Phones,
+    /// What the keys of users are inherited from.
+    registrations: Registrations,
     /// Requests from phones that wait for the tunnel, and until when.
     waiting: VecDeque<(ServerId, Time)>,
     demand: Demand,
@@ -52,7 +59,9 @@ impl Agent {
             name: config.listen.to_string(),
             half,
             uplink: Uplink::new(),
+            session: None,
             phones: Phones::default(),
+            registrations: Registrations::default(),
             waiting: VecDeque::new(),
             demand: Demand::default(),
             sweep: Time::ZERO,
@@ -82,29 +91,96 @@ impl Agent {
         }
     }
 
+    /// The link that takes requests: the tunnel is up, or will be soon.
+    fn link(&self) -> Option<usize> {
+        let lives = |id: &usize| self.half.links.get(*id).is_some_and(|link| link.tunnel.lives());
+        self.session.filter(lives)
+    }
+
+    fn opened(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        flow: Flow,
+        peer: SocketAddr,
+        exporter: Option<[u8; 32]>,
+        out: &mut Outbox,
+    ) {
+        let again = self.session.filter(|id| self.half.ask_again(ctx.now, *id, (flow, peer), exporter, out));
+        let link = match again {
+            Some(link) => link,
+            None => {
+                if let Some(old) = self.session.take() {
+                    self.half.drop_link(ctx.now, old, false, out);
+                }
+                self.half.new_link(ctx, flow, peer, exporter, out)
+            }
+        };
+        self.session = Some(link);
+        self.uplink.opened(ctx.now, link);
+    }
+
     fn stream(&mut self, ctx: &mut Ctx<'_>, flow: Flow, bytes: &[u8], out: &mut Outbox) {
         let Some(id) = self.half.links.id(flow) else { return };
-        let heard = self.half.tunnel_bytes(ctx.now, id, bytes, out);
-        if heard.up {
-            self.uplink.up();
-            out.notice(Level::Info, format!("tunnel to {} is up", self.contact()));
-            self.offer_again(ctx, out);
-        }
-        self.receive(ctx, out);
-        if let Some(why) = heard.dead {
-            if heard.unwanted {
-                self.uplink.be_patient();
+        let mut input = bytes;
+        loop {
+            let heard = self.half.tunnel_bytes(ctx.now, id, &mut input, out);
+            if let Some(why) = heard.fresh {
+                let host = self.contact();
+                out.notice(Level::Warn, format!("the session with {host} is gone, its calls end: {why}"));
+                self.half.begin_anew(ctx.now, id, out);
+                self.events(ctx, out);
+                continue;
             }
-            if heard.leaving {
-                self.uplink.turn_away(&self.config);
+            if let Some(peer_lost) = heard.resumed {
+                self.uplink.up();
+                out.notice(Level::Info, format!("tunnel to {} goes on", self.contact()));
+                self.half.resumed(id, peer_lost, out);
+                self.offer_keys(ctx, id, out);
             }
-            self.lose_tunnel(ctx, id, why, true, out);
+            if heard.up {
+                self.uplink.up();
+                out.notice(Level::Info, format!("tunnel to {} is up", self.contact()));
+                self.offer_keys(ctx, id, out);
+                self.offer_again(ctx, out);
+            }
+            if heard.ticket {
+                self.keep_ticket(id, out);
+            }
+            self.receive(ctx, out);
+            let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::broken);
+            if let Some(lost) = heard.dead.or(intercepted) {
+                self.lose_tunnel(ctx, id, lost, out);
+            }
+            return;
         }
     }
 
-    fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, why: String, open: bool, out: &mut Outbox) {
-        self.half.drop_link(ctx.now, id, open, out);
-        self.uplink.fail(ctx, &self.config, format!("the tunnel is lost: {why}"), out);
+    fn keep_ticket(&mut self, id: usize, out: &mut Outbox) {
+        let Some(link) = self.half.links.get_mut(id) else { return };
+        link.tunnel.ticket_kept();
+        link.wake(out);
+    }
+
+    /// The tunnel has lost its connection: what is on it waits for another one, or ends.
+    fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: Lost, out: &mut Outbox) {
+        if lost.unwanted {
+            self.uplink.be_patient();
+        }
+        if lost.leaving {
+            self.uplink.turn_away(&self.config);
+        }
+        let theirs = self.half.links.get(id).and_then(|link| link.tunnel.grace());
+        let grace = theirs.map_or(self.config.grace, |theirs| theirs.min(self.config.grace));
+        if self.half.park(ctx.now, id, &lost, grace, out) {
+            self.uplink.hurry = self.half.links.get(id).and_then(|link| link.until);
+        } else {
+            self.half.drop_link(ctx.now, id, lost.open, out);
+            self.session = self.session.filter(|session| *session != id);
+            self.uplink.hurry = None;
+        }
+        if self.uplink.is_on(id) {
+            self.uplink.fail(ctx, &self.config, format!("the tunnel is lost: {}", lost.why), out);
+        }
         self.events(ctx, out);
     }
 
@@ -116,7 +192,7 @@ impl Agent {
         }
         self.events(ctx, out);
         for id in self.half.links.take_stuck() {
-            self.lose_tunnel(ctx, id, "the contact point does not read".to_owned(), true, out);
+            self.lose_tunnel(ctx, id, Lost::broken("the contact point does not read"), out);
         }
     }
 
@@ -146,8 +222,8 @@ impl Agent {
     }
 
     fn timeout(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
-        for (id, why) in self.half.timeout(ctx.now, out) {
-            self.lose_tunnel(ctx, id, why.to_string(), true, out);
+        for (id, lost) in self.half.timeout(ctx.now, out) {
+            self.lose_tunnel(ctx, id, lost, out);
         }
         self.uplink.timeout(ctx, &self.config, out);
         while self.waiting.front().is_some_and(|(_, until)| *until <= ctx.now) {
@@ -156,6 +232,7 @@ impl Agent {
             }
         }
         self.look_for_need(ctx, out);
+        self.end_keys(ctx.now, out);
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.phones.sweep(ctx.now);
@@ -198,7 +275,7 @@ impl Agent {
         if self.uplink.awaits(flow) {
             self.uplink.refused(ctx, &self.config, why, out);
         } else if let Some(id) = self.half.links.id(flow) {
-            self.lose_tunnel(ctx, id, why.to_owned(), false, out);
+            self.lose_tunnel(ctx, id, Lost::closed(why), out);
         }
     }
 
@@ -211,7 +288,7 @@ impl Agent {
             && let Some(link) = self.half.links.get_mut(link)
         {
             link.tunnel.goodbye(GoodbyeReason::ShuttingDown, "the agent stops");
-            out.wake(link.flow);
+            link.wake(out);
         }
         self.uplink.state = State::Stopped;
     }
@@ -228,9 +305,8 @@ impl Agent {
         match input {
             Input::Start => self.start(ctx, out),
             Input::Stream { flow, bytes } => self.stream(ctx, flow, bytes, out),
-            Input::Opened { flow, peer, .. } if self.uplink.awaits(flow) => {
-                let link = self.half.new_link(ctx, flow, peer, out);
-                self.uplink.opened(ctx.now, link);
+            Input::Opened { flow, peer, exporter, .. } if self.uplink.awaits(flow) => {
+                self.opened(ctx, flow, peer, exporter, out);
             }
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
             Input::Answer { question, answer } => {
@@ -255,7 +331,8 @@ impl Node for Agent {
     fn deadline(&self) -> Option<Time> {
         let queue = self.waiting.front().map(|(_, until)| *until);
         let demand = self.config.on_demand.map(|_| self.demand.deadline());
-        [self.half.deadline(), self.uplink.deadline(), queue, demand, Some(self.sweep)]
+        let keys = self.registrations.deadline();
+        [self.half.deadline(), self.uplink.deadline(), queue, keys, demand, Some(self.sweep)]
             .into_iter()
             .flatten()
             .min()

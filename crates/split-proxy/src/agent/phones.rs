@@ -1,5 +1,6 @@
 //! The phones on the LAN: where each of the contacts that they have named can be reached.
 
+use crate::keys::identity;
 use causeway_node::Time;
 use causeway_sip::transaction::{Hop, Transport};
 use causeway_sip::{Contact, Method, Msg, Uri};
@@ -77,6 +78,20 @@ impl Phones {
                 phone.registered = Some((aor.clone(), now + Duration::from_secs(seconds.into())));
             }
         }
+    }
+
+    /// What a contact is registered as.
+    pub(super) fn aor(&self, contact: &[u8]) -> Option<Vec<u8>> {
+        let (aor, _) = self.by_contact.get(contact)?.registered.as_ref()?;
+        identity(aor.as_bytes())
+    }
+
+    /// Until when an address of record is registered by a phone here, if it is.
+    pub(super) fn registered_until(&self, aor: &[u8]) -> Option<Time> {
+        let registered = self.by_contact.values().filter_map(|phone| phone.registered.as_ref());
+        let own =
+            registered.filter(|(known, _)| identity(known.as_bytes()).is_some_and(|known| known == aor));
+        own.map(|(_, until)| *until).max()
     }
 
     pub(super) fn sweep(&mut self, now: Time) {

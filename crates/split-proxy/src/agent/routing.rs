@@ -3,6 +3,7 @@
 use super::{Agent, State, phones};
 use crate::calls::Passing;
 use crate::half::{begins_dialog, from_tunnel, is_at, own_routes};
+use crate::keys::LaneKeys;
 use crate::links::Link;
 use causeway_node::{Ctx, Outbox, Time};
 use causeway_sip::proxy::Identity;
@@ -43,7 +44,7 @@ impl Agent {
         if self.draining && msg.method() == Method::Invite && msg.to_tag().is_none() {
             return self.reply(ctx, id, 503, Some("Shutting Down"), out);
         }
-        match self.uplink.link() {
+        match self.link() {
             Some(link) => self.forward_up(ctx, id, message, from, link, out),
             None if self.waiting.len() < self.config.queue => {
                 self.waiting.push_back((id, ctx.now + self.config.patience));
@@ -71,13 +72,17 @@ impl Agent {
         if msg.method() == Method::Register && !msg.has_token(HeaderId::Supported, b"path") {
             self.edit.append(msg, b"Supported", &[b"path"]);
         }
-        let passing = passing(ctx.now, link, message, true, Some(from.peer));
+        let mut passing = passing(ctx.now, link, message, true, Some(from.peer));
+        passing.keys = self.lane_keys(link, msg, true);
+        if self.lacks_key(link, msg, passing.keys) {
+            return self.reply(ctx, id, 403, Some("User Key Demanded But Not In Force"), out);
+        }
         self.forward(ctx, id, &passing, hop, out);
     }
 
     /// Offers what has waited to the new tunnel.
     pub(super) fn offer_again(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
-        let Some(link) = self.uplink.link() else { return };
+        let Some(link) = self.link() else { return };
         for (id, _) in std::mem::take(&mut self.waiting) {
             let request = self.half.core.request(id).cloned().zip(self.half.core.from(id));
             if let Some((message, from)) = request
@@ -108,7 +113,12 @@ impl Agent {
             let route = record_route(&self.name, hop.transport);
             self.edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[route.as_bytes()]);
         }
-        let passing = passing(ctx.now, link, message, false, Some(hop.peer));
+        let mut passing = passing(ctx.now, link, message, false, Some(hop.peer));
+        passing.keys = self.lane_keys(link, msg, false);
+        // The caller is forbidden nothing, and may find it otherwise in a moment.
+        if self.lacks_key(link, msg, passing.keys) {
+            return self.reply(ctx, id, 480, Some("User Key Demanded But Not In Force"), out);
+        }
         self.forward(ctx, id, &passing, hop, out);
     }
 
@@ -149,6 +159,7 @@ impl Agent {
         let status = msg.status().unwrap_or(500);
         if from_phone {
             self.phone_is_answered(ctx.now, message, asker, asked_in_dialog);
+            self.registration_answered(ctx, id, msg, out);
         } else {
             if let Some(phone) = self.phone_of(ctx.now, id, out) {
                 self.phones.learn(ctx.now, msg, phone);
@@ -156,7 +167,7 @@ impl Agent {
             let ours = |value: &[u8]| crate::half::leads_to(value, self.config.listen);
             self.edit.remove_values(msg, HeaderId::RecordRoute, ours);
         }
-        let link = if from_phone { self.uplink.link() } else { self.half.links.of(&asker) };
+        let link = if from_phone { self.link() } else { self.half.links.of(&asker) };
         if let Some(link) = link {
             let phone = if from_phone { Some(asker) } else { self.phone_of(ctx.now, id, out) };
             let near = phone.map(|hop| hop.peer);
@@ -195,7 +206,7 @@ impl Agent {
     pub(super) fn ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
         let from_phone = !from_tunnel(&from);
-        let link = if from_phone { self.uplink.link() } else { self.half.links.of(&from) };
+        let link = if from_phone { self.link() } else { self.half.links.of(&from) };
         let Some(link) = link else { return };
         let hop = match from_phone {
             true => self.half.links.get(link).map(Link::hop),
@@ -233,5 +244,6 @@ fn passing<'a>(
 ) -> Passing<'a> {
     // Phones may send their media wherever they like on their own LAN.
     let near = near.map(|address| address.ip());
-    Passing { now, link, msg: message.msg(), from_phone, near, nonce: [0; 12], allowed: &|_| true }
+    let (msg, keys) = (message.msg(), LaneKeys::default());
+    Passing { now, link, msg, from_phone, near, nonce: [0; 12], allowed: &|_| true, keys }
 }

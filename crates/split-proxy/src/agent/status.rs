@@ -2,6 +2,7 @@
 
 use super::Agent;
 use super::uplink::State;
+use crate::keys::identity;
 use crate::status::{calls, refused, text, tunnel};
 use causeway_node::{Status, Time};
 use serde_json::json;
@@ -18,8 +19,14 @@ pub(super) fn report(agent: &Agent, now: Time) -> Status {
     };
     let registrations = agent.phones.iter().filter_map(|(contact, phone)| {
         let (aor, until) = phone.registered.as_ref()?;
+        let (has, least, note) = agent.key_state(&identity(aor.as_bytes()).unwrap_or_default());
         Some(json!({
             "aor": aor,
+            "assurance": has.name(),
+            "min_assurance": least.name(),
+            "protection": has.in_words(),
+            "calls_refused": has < least,
+            "key_note": note,
             "contact": text(contact),
             "phone": phone.hop.peer.to_string(),
             "expires_s": until.since(now).as_secs(),

@@ -10,6 +10,10 @@ use std::time::Duration;
 const FLOWS: u32 = 1 << 16;
 /// A tunnel that was up for this long makes the next attempt begin with the least delay again.
 const STEADY: Duration = Duration::from_secs(10);
+/// While calls wait for the tunnel, attempts begin so far apart …
+const HURRY: Duration = Duration::from_secs(1);
+/// … and may take so long: a SYN that was lost is repeated after a second, and the next attempt comes soon.
+const HURRIED: Duration = Duration::from_millis(1500);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -38,6 +42,10 @@ pub(super) struct Uplink {
     failures: u32,
     /// The next attempt need not wait.
     at_once: bool,
+    /// When the last attempt began.
+    began: Time,
+    /// Until when calls wait for the tunnel.
+    pub hurry: Option<Time>,
     /// Why the last attempt or the last tunnel ended.
     pub why: String,
     pub attempts: u64,
@@ -53,6 +61,8 @@ impl Uplink {
             flows: 0,
             failures: 0,
             at_once: false,
+            began: Time::ZERO,
+            hurry: None,
             why: String::new(),
             attempts: 0,
         }
@@ -66,7 +76,13 @@ impl Uplink {
         }
     }
 
+    /// Whether the connection of this link is the one that there is.
+    pub(super) fn is_on(&self, id: usize) -> bool {
+        matches!(self.state, State::Open { link, .. } if link == id)
+    }
+
     pub(super) fn begin(&mut self, ctx: &mut Ctx<'_>, config: &AgentConfig, out: &mut Outbox) {
+        self.began = ctx.now;
         self.attempts += 1;
         self.places = Places::from(config, self.contact);
         self.advance(ctx, config, None, out);
@@ -114,7 +130,9 @@ impl Uplink {
         let (to, server_name, through) = (place.to, place.name.clone(), place.through.clone());
         let connect = Connect { to, through, transport: Transport::Tls, server_name, class: Class::Media };
         out.connect(flow, connect);
-        self.state = State::Connecting { flow, place, until: ctx.now + config.connect_timeout };
+        let hurried = self.hurry.is_some_and(|until| ctx.now < until);
+        let patience = if hurried { config.connect_timeout.min(HURRIED) } else { config.connect_timeout };
+        self.state = State::Connecting { flow, place, until: ctx.now + patience };
     }
 
     /// Whether this is the connection that is being opened.
@@ -145,6 +163,7 @@ impl Uplink {
         if let State::Open { up, .. } = &mut self.state {
             *up = true;
         }
+        self.hurry = None;
     }
 
     /// The contact point does not want us now: the next attempt waits for as long as attempts ever do.
@@ -173,13 +192,21 @@ impl Uplink {
         {
             self.failures = 0;
         }
+        let at_once = std::mem::take(&mut self.at_once);
+        if self.hurry.is_some_and(|until| ctx.now < until) {
+            let until = if at_once { ctx.now } else { ctx.now.max(self.began + HURRY) };
+            let wait = until.since(ctx.now).as_secs_f64();
+            out.notice(Level::Warn, format!("{why}; its calls wait, next attempt in {wait:.1} s"));
+            self.why = why;
+            self.state = State::Waiting { until };
+            return;
+        }
         let longest = config.retry_least.saturating_mul(1 << self.failures.min(16)).min(config.retry_most);
         self.failures = self.failures.saturating_add(1);
         // Between half and all of it, so that agents cut off together do not come back together.
         let half = longest / 2;
         let share = f64::from(ctx.rng.next_u32()) / f64::from(u32::MAX);
-        let wait =
-            if std::mem::take(&mut self.at_once) { Duration::ZERO } else { half + half.mul_f64(share) };
+        let wait = if at_once { Duration::ZERO } else { half + half.mul_f64(share) };
         out.notice(Level::Warn, format!("{why}; next attempt in {:.1} s", wait.as_secs_f64()));
         self.why = why;
         self.state = State::Waiting { until: ctx.now + wait };

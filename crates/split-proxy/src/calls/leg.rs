@@ -2,6 +2,7 @@
 
 use super::local::LegToken;
 use crate::description::Carriage;
+use crate::keys::LaneKeys;
 use causeway_node::Time;
 use causeway_tunnel::Lane;
 
@@ -71,6 +72,8 @@ pub(crate) struct Leg {
     pub call_id: Box<[u8]>,
     /// Whether the phone behind the tunnel has called.
     pub from_phone: bool,
+    /// What its lanes are sealed with.
+    pub lane_keys: LaneKeys,
     pub joints: Vec<Option<Joint>>,
     pub since: Time,
     pub(super) active: Time,

@@ -10,6 +10,7 @@ mod local;
 mod passage;
 mod undo;
 
+use crate::keys::LaneKeys;
 use crate::links::Links;
 use crate::marks::Marks;
 use crate::media::{Media, MediaConfig};
@@ -55,6 +56,8 @@ pub(crate) struct Passing<'a> {
     pub nonce: [u8; 12],
     /// Whether media may be sent to an address.
     pub allowed: &'a dyn Fn(SocketAddr) -> bool,
+    /// Whose key seals the lanes of a call that begins with this.
+    pub keys: LaneKeys,
 }
 
 /// All legs of one half.
@@ -255,6 +258,7 @@ impl Calls {
             link: passing.link,
             call_id: passing.msg.call_id().unwrap_or_default().into(),
             from_phone: passing.from_phone,
+            lane_keys: passing.keys,
             joints: Vec::new(),
             since: passing.now,
             active: passing.now,

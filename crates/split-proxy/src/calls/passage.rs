@@ -7,6 +7,7 @@ use crate::description::{self, Carriage, Connection, Line, PLACEHOLDER, Ports, W
 use crate::links::Links;
 use causeway_node::{Level, Outbox, Time};
 use causeway_sip::HeaderId;
+use causeway_tunnel::key::Assurance;
 use causeway_tunnel::{Kind, Lane, Role};
 use std::net::{IpAddr, SocketAddr};
 
@@ -245,6 +246,11 @@ impl Calls {
             false => link.tunnel.open_lane(carriage.lane_kind(), token).ok()?,
         };
         let rtcp = if carriage.has_rtcp() { link.tunnel.open_lane(Kind::Rtcp, token).ok() } else { None };
+        let keys = self.legs.get(place.leg).map(|leg| leg.lane_keys).unwrap_or_default();
+        for lane in [Some(rtp), rtcp].into_iter().flatten() {
+            link.tunnel.bind_lane(lane, keys.user);
+            link.tunnel.demand(lane, keys.least);
+        }
         let lanes = Lanes { carriage, rtp, rtcp };
         if (carriage.has_rtcp() && rtcp.is_none()) || !self.assign(place, lanes, passing.now, links, out) {
             let link = links.get_mut(passing.link)?;
@@ -288,6 +294,10 @@ impl Calls {
         }
         if !self.assign(place, lanes, passing.now, links, out) {
             return Err(Refusal::Ports);
+        }
+        let least = self.legs.get(place.leg).map_or(Assurance::None, |leg| leg.lane_keys.least);
+        if let Some(link) = links.get_mut(passing.link) {
+            [Some(rtp), rtcp].into_iter().flatten().for_each(|lane| link.tunnel.demand(lane, least));
         }
         Ok(self.joint(place).map_or(0, |joint| self.media.port(2 * joint.pair)))
     }

@@ -167,7 +167,7 @@ fn close_lanes(link: usize, lanes: [Option<Lane>; 2], links: &mut Links, out: &m
         links.set_lane(link, lane, None);
         if let Some(link) = links.get_mut(link) {
             link.tunnel.close_lane(lane);
-            out.wake(link.flow);
+            link.wake(out);
         }
     }
 }

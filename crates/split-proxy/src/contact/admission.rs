@@ -89,7 +89,7 @@ pub(super) fn check(owner: &Owner, msg: Msg<'_>, unix_ms: u64) -> Result<Option<
 
 /// RFC 3323 §4.1: nobody's name.
 fn is_anonymous(from: &[u8]) -> bool {
-    super::owners::identity(from).is_some_and(|aor| aor == b"sip:anonymous@anonymous.invalid")
+    crate::keys::identity(from).is_some_and(|aor| aor == b"sip:anonymous@anonymous.invalid")
 }
 
 /// Takes out of a request what an agent must not tell the operator.

@@ -2,9 +2,11 @@
 
 use crate::{CallLimits, Marks, MediaConfig};
 use causeway_sip::transaction::{Timing, Transport};
+use causeway_tunnel::key::Assurance;
 use causeway_tunnel::{Config, Role};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Settings of a [`crate::ContactPoint`].
 #[derive(Clone, Debug)]
@@ -31,8 +33,16 @@ pub struct ContactConfig {
     pub local_media: bool,
     /// How requests for phones find their way.
     pub mode: Mode,
+    /// For how long a tunnel that has lost its connection keeps its calls, ports and what waits for it; whole
+    /// seconds. 0 ends them at once. Default 30 s.
+    pub grace: Duration,
     /// What agents may do.
     pub limits: Limits,
+    /// What the keys of users must be worth: calls without one that good are refused. Default none.
+    pub min_assurance: Assurance,
+    /// Whether a subscriber database answers for HA1 ([`causeway_node::Question::UserKey`]), so that keys of the
+    /// assurance `digest` can be agreed on. Default false.
+    pub digest_keys: bool,
     /// Limits and intervals of the tunnels.
     pub tunnel: Config,
     /// How what it sends is marked for routers.
@@ -56,7 +66,10 @@ impl ContactConfig {
             services: Vec::new(),
             local_media: true,
             mode: Mode::Plain,
+            grace: Duration::from_secs(30),
             limits: Limits::default(),
+            min_assurance: Assurance::None,
+            digest_keys: false,
             tunnel: Config::new(Role::ContactPoint),
             marks: Marks::default(),
             timing: Timing::default(),

@@ -4,25 +4,30 @@
 mod admission;
 mod config;
 mod contacts;
+mod keys;
 mod loops;
 mod owners;
 mod responses;
 mod routing;
+mod sessions;
 mod status;
 mod tokens;
 
 pub use config::{Cidr, CidrError, ContactConfig, Limits, Mode};
 pub use tokens::SPACE;
 
-use crate::half::{Half, TUNNEL_FLOW, from_tunnel, refusal};
+use crate::half::{Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
 use crate::links::Link;
 use admission::Gauge;
-use causeway_node::{Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire};
+use causeway_node::{
+    Answer, Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire,
+};
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::Hop;
 use causeway_sip::{Edit, Message};
 use causeway_tunnel::{GoodbyeReason, Instance};
 use owners::Owners;
+use sessions::Sessions;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use tokens::Tokens;
@@ -35,6 +40,7 @@ pub struct ContactPoint {
     half: Half,
     owners: Owners,
     tokens: Tokens,
+    sessions: Sessions,
     gauges: HashMap<usize, Gauge>,
     per_address: HashMap<IpAddr, usize>,
     sweep: Time,
@@ -43,6 +49,7 @@ pub struct ContactPoint {
     name: String,
     edit: Edit,
     counters: Counters,
+    keys: keys::Keys,
 }
 
 /// What did not pass.
@@ -51,6 +58,7 @@ struct Counters {
     denied: u64,
     foreign: u64,
     tunnels_refused: u64,
+    tickets_refused: u64,
 }
 
 impl ContactPoint {
@@ -66,12 +74,14 @@ impl ContactPoint {
             half,
             owners: Owners::default(),
             tokens: Tokens::default(),
+            sessions: Sessions::default(),
             gauges: HashMap::new(),
             per_address: HashMap::new(),
             sweep: Time::ZERO,
             draining: false,
             edit: Edit::new(),
             counters: Counters::default(),
+            keys: keys::Keys::default(),
             config,
         };
         for stored in records.into_iter().filter_map(|record| tokens::restore(&record)) {
@@ -90,10 +100,17 @@ impl ContactPoint {
 
     /// How many tunnels are open.
     pub fn tunnels(&self) -> usize {
-        self.half.links.len()
+        self.half.links.iter().filter(|(_, link)| link.flow.is_some()).count()
     }
 
-    fn accept(&mut self, ctx: &mut Ctx<'_>, flow: Flow, peer: SocketAddr, out: &mut Outbox) {
+    fn accept(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        flow: Flow,
+        peer: SocketAddr,
+        exporter: Option<[u8; 32]>,
+        out: &mut Outbox,
+    ) {
         let limits = self.config.limits;
         let address = self.per_address.entry(peer.ip()).or_default();
         let full = self.half.links.len() >= limits.tunnels || *address >= limits.tunnels_per_address;
@@ -105,19 +122,32 @@ impl ContactPoint {
             return out.close(flow);
         }
         *address += 1;
-        let link = self.half.new_link(ctx, flow, peer, out);
+        let link = self.half.new_link(ctx, flow, peer, exporter, out);
         self.gauges.insert(link, Gauge::new(&limits, ctx.now));
     }
 
     fn stream(&mut self, ctx: &mut Ctx<'_>, flow: Flow, bytes: &[u8], out: &mut Outbox) {
-        let Some(id) = self.half.links.id(flow) else { return };
-        let heard = self.half.tunnel_bytes(ctx.now, id, bytes, out);
-        if heard.up {
-            self.up(ctx, id, out);
-        }
-        self.receive(ctx, out);
-        if let Some(why) = heard.dead {
-            self.drop_tunnel(ctx, id, &why, true, out);
+        let Some(mut id) = self.half.links.id(flow) else { return };
+        let mut input = bytes;
+        loop {
+            let heard = self.half.tunnel_bytes(ctx.now, id, &mut input, out);
+            if let Some(ask) = heard.asked {
+                id = self.asked(ctx, id, &ask, out);
+                continue;
+            }
+            if heard.up {
+                self.up(ctx, id, out);
+                self.make_ticket(ctx, id, out);
+            }
+            if heard.ticket_kept {
+                self.ticket_kept(id, out);
+            }
+            self.receive(ctx, out);
+            let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::broken);
+            if let Some(lost) = heard.dead.or(intercepted) {
+                self.lose_tunnel(ctx, id, &lost, out);
+            }
+            return;
         }
     }
 
@@ -144,25 +174,41 @@ impl ContactPoint {
         }
     }
 
+    /// A tunnel has lost its connection: what is on it waits for another one, or ends.
+    fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: &Lost, out: &mut Outbox) {
+        if !self.half.park(ctx.now, id, lost, self.config.grace, out) {
+            return self.drop_tunnel(ctx, id, &lost.why, lost.open, out);
+        }
+        if let Some(link) = self.half.links.get(id) {
+            out.notice(Level::Info, format!("tunnel from {} waits to go on: {}", link.peer, lost.why));
+        }
+    }
+
     fn drop_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, why: &str, open: bool, out: &mut Outbox) {
+        self.end_session(id, out);
         let Some(link) = self.half.links.get(id) else { return };
         let (peer, owner) = (link.peer, link.owner);
         out.notice(Level::Info, format!("tunnel from {peer} ended: {why}"));
         self.half.drop_link(ctx.now, id, open, out);
         self.gauges.remove(&id);
-        if let Some(count) = self.per_address.get_mut(&peer.ip()) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_address.remove(&peer.ip());
-            }
-        }
+        self.leave_address(peer.ip());
         if let Some(owner) = self.owners.get_mut(owner)
             && owner.link == Some(id)
         {
             owner.link = None;
         }
         self.owners.end_nameless(owner, &mut self.tokens);
+        self.forget_keys(id, owner);
         self.events(ctx, out);
+    }
+
+    fn leave_address(&mut self, ip: IpAddr) {
+        if let Some(count) = self.per_address.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&ip);
+            }
+        }
     }
 
     /// Hands what has arrived to the core, as far as it may enter.
@@ -225,9 +271,10 @@ impl ContactPoint {
     }
 
     fn timeout(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
-        for (id, why) in self.half.timeout(ctx.now, out) {
-            self.drop_tunnel(ctx, id, &why.to_string(), true, out);
+        for (id, lost) in self.half.timeout(ctx.now, out) {
+            self.lose_tunnel(ctx, id, &lost, out);
         }
+        self.end_keys(ctx.now, out);
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.tokens.sweep(ctx.unix_ms, out);
@@ -241,7 +288,7 @@ impl ContactPoint {
             let address = self.config.tunnel_listen;
             out.notice(Level::Error, format!("tunnels cannot be accepted on {address}: {why}"));
         } else if let Some(id) = self.half.links.id(flow) {
-            self.drop_tunnel(ctx, id, why, false, out);
+            self.lose_tunnel(ctx, id, &Lost::closed(why), out);
         }
     }
 
@@ -252,7 +299,7 @@ impl ContactPoint {
         for id in idle.map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some(link) = self.half.links.get_mut(id) {
                 link.tunnel.goodbye(GoodbyeReason::ShuttingDown, "the contact point stops");
-                out.wake(link.flow);
+                link.wake(out);
             }
         }
     }
@@ -273,7 +320,11 @@ impl ContactPoint {
                 out.listen(LISTENER, self.config.tunnel_listen, Wire::Tls, Class::Media);
             }
             Input::Stream { flow, bytes } => self.stream(ctx, flow, bytes, out),
-            Input::Opened { flow, listener: Some(LISTENER), peer, .. } => self.accept(ctx, flow, peer, out),
+            Input::Opened { flow, listener: Some(LISTENER), peer, exporter, .. } => {
+                self.accept(ctx, flow, peer, exporter, out);
+            }
+            Input::Answer { question, answer: Answer::UserKey(key) } => self.key_derived(question, key, out),
+            Input::Persisted { seq } => self.persisted(seq, out),
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
             Input::Timeout => self.timeout(ctx, out),
             Input::Drain if !self.draining => {
@@ -295,7 +346,10 @@ impl Node for ContactPoint {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.half.deadline(), Some(self.sweep)].into_iter().flatten().min()
+        [self.half.deadline(), self.keys.registrations.deadline(), Some(self.sweep)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn fill(&mut self, ctx: &mut Ctx<'_>, flow: Flow, room: usize, buf: &mut Vec<u8>) {

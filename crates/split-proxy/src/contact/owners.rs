@@ -1,8 +1,9 @@
 //! Agents as the contact point knows them: who they are allowed to be, and which dialogs they are in.
 
 use super::tokens::Tokens;
+use crate::keys::identity;
 use causeway_node::Time;
-use causeway_sip::{HeaderId, Msg, NameAddr, Scheme, Uri};
+use causeway_sip::{HeaderId, Msg, NameAddr};
 use causeway_tunnel::Instance;
 use slab::Slab;
 use std::collections::HashMap;
@@ -183,16 +184,6 @@ impl Owners {
             keep
         });
     }
-}
-
-/// What makes two URIs the same user: `sips` and `sip` name the same one.
-pub(super) fn identity(uri: &[u8]) -> Option<Vec<u8>> {
-    let uri = Uri::parse(uri)?;
-    let aor = uri.aor();
-    Some(match uri.scheme {
-        Scheme::Sips => [b"sip", aor.get(4..).unwrap_or_default()].concat(),
-        _ => aor,
-    })
 }
 
 #[cfg(test)]

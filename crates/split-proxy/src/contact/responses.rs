@@ -1,9 +1,10 @@
 //! Responses, and what the contact point learns from them.
 
-use super::owners::{DialogKey, identity};
+use super::owners::DialogKey;
 use super::{ContactPoint, admission};
 use crate::calls::Passing;
 use crate::half::{begins_dialog, from_tunnel, is_at};
+use crate::keys::{LaneKeys, identity};
 use causeway_node::{Ctx, Outbox};
 use causeway_sip::transaction::{Hop, ServerId};
 use causeway_sip::{Contact, HeaderId, Message, Method, Msg};
@@ -22,6 +23,9 @@ impl ContactPoint {
             true => (self.half.links.of(&asker), self.edit_operators_response(ctx, asker, msg, out)),
             false => self.edit_agents_response(ctx, id, msg, out),
         };
+        if from_phone && let Some(link) = link {
+            self.registration_answered(ctx, id, link, msg, out);
+        }
         if let Some(link) = link {
             let config = &self.config;
             let allowed = |to| config.media_allowed(to);
@@ -33,6 +37,7 @@ impl ContactPoint {
                 near: None,
                 nonce: ctx.random(),
                 allowed: &allowed,
+                keys: LaneKeys::default(),
             };
             if let Some(body) = self.half.calls.response(id, &passing, &mut self.half.links, out) {
                 self.edit.set_body(msg, &body);

@@ -89,6 +89,9 @@ impl ContactPoint {
         if msg.method() == Method::Register && self.config.mode == Mode::Path {
             self.add_path(ctx, owner_id, msg, out);
         }
+        if self.lacks_key(link, msg, self.lane_keys(link, msg, true)) {
+            return self.reply(ctx, id, 403, "User Key Demanded But Not In Force", out);
+        }
         match self.pass_request(Some(id), ctx, link, msg, true, out) {
             Ok(Some(body)) => self.edit.set_body(msg, &body),
             Ok(None) => {}
@@ -138,6 +141,9 @@ impl ContactPoint {
             return self.reply(ctx, id, status, reason, out);
         };
         self.edit_for_phone(msg);
+        if self.lacks_key(link, msg, self.lane_keys(link, msg, false)) {
+            return self.reply(ctx, id, 480, "User Key Demanded But Not In Force", out);
+        }
         match self.pass_request(Some(id), ctx, link, msg, false, out) {
             Ok(Some(body)) => self.edit.set_body(msg, &body),
             Ok(None) => {}
@@ -205,10 +211,11 @@ impl ContactPoint {
         from_phone: bool,
         out: &mut Outbox,
     ) -> Result<Option<Vec<u8>>, (u16, String)> {
-        let config = &self.config;
+        let (config, keys) = (&self.config, self.lane_keys(link, msg, from_phone));
         let allowed = |to| config.media_allowed(to);
         let nonce = ctx.random();
-        let passing = Passing { now: ctx.now, link, msg, from_phone, near: None, nonce, allowed: &allowed };
+        let passing =
+            Passing { now: ctx.now, link, msg, from_phone, near: None, nonce, allowed: &allowed, keys };
         let body = self.half.calls.request(id, &passing, &mut self.half.links, out);
         body.map_err(|refusal| (refusal.status(), refusal.to_string()))
     }
@@ -230,7 +237,7 @@ impl ContactPoint {
     /// The tunnel that a request from the operator goes into.
     fn route_to_phone(&self, msg: Msg<'_>) -> Option<(Hop, usize)> {
         let link = self.owners.get(self.owner_of(msg)?)?.link?;
-        let hop = self.half.links.get(link).filter(|link| link.tunnel.is_up()).map(Link::hop)?;
+        let hop = self.half.links.get(link).filter(|link| link.tunnel.lives()).map(Link::hop)?;
         Some((hop, link))
     }
 

@@ -3,6 +3,7 @@
 use super::{ContactPoint, Mode};
 use crate::status::{calls, refused, text, tunnel};
 use causeway_node::{Status, Time};
+use causeway_tunnel::key::Assurance;
 use serde_json::json;
 
 pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
@@ -18,8 +19,12 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         token.bindings.iter().map(move |(aor, until)| {
             let link = contact.owners.get(token.owner).and_then(|owner| owner.link);
             let link = link.and_then(|link| contact.half.links.get(link));
+            let has = link.map_or(Assurance::None, |link| link.keys.assurance(link.keys.number(aor)));
             json!({
                 "aor": text(aor),
+                "assurance": has.name(),
+                "protection": has.in_words(),
+                "calls_refused": has < contact.config.min_assurance,
                 "token": text(name),
                 "contact": text(&token.contact),
                 "expires_unix_ms": until,
@@ -36,6 +41,7 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         "mode": match contact.config.mode { Mode::Plain => "plain", Mode::Path => "path" },
         "tunnels": tunnels.collect::<Vec<_>>(),
         "registrations": registrations.collect::<Vec<_>>(),
+        "min_assurance": contact.config.min_assurance.name(),
         "tokens": contact.tokens.len(),
         "agents": contact.owners.iter().count(),
         "transactions": contact.half.core.len(),
@@ -44,6 +50,7 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         "denied": contact.counters.denied,
         "foreign_requests": contact.counters.foreign,
         "tunnels_refused": contact.counters.tunnels_refused,
+        "tickets_refused": contact.counters.tickets_refused,
         "refused": refused(&contact.half),
     })
 }

@@ -52,6 +52,11 @@ impl Tokens {
         self.by_name.get(name)
     }
 
+    /// The token of a contact, if it has one.
+    pub(super) fn name(&self, owner: usize, contact: &[u8]) -> Option<&[u8]> {
+        self.by_contact.get(&(owner, contact.into())).map(|name| &**name)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Token)> {
         self.by_name.iter().map(|(name, token)| (&**name, token))
     }

@@ -80,10 +80,12 @@ impl Media {
             joined.from_net.count(bytes);
         }
         joined.last = now;
+        // Without a connection there is nobody to hear it in time.
         if let Some(link) = links.get_mut(joined.link)
+            && let Some(flow) = link.flow
             && link.tunnel.datagram(now, joined.lane, bytes).is_ok()
         {
-            out.wake(link.flow);
+            out.wake(flow);
         }
     }
 

@@ -232,7 +232,7 @@ impl Media {
         self.pipes.by_flow.insert(flow, slot);
         if let Some(link) = links.get_mut(pipe.link) {
             link.tunnel.begin_stream(pipe.lane);
-            out.wake(link.flow);
+            link.wake(out);
         }
         out.wake(flow);
     }
@@ -296,7 +296,7 @@ impl Media {
             };
             if let Some(link) = links.get_mut(pipe.link) {
                 broken = link.tunnel.stream(pipe.lane, bytes).is_err();
-                out.wake(link.flow);
+                link.wake(out);
                 if !pipe.paused && link.tunnel.stream_is_full(pipe.lane) {
                     pipe.paused = true;
                     out.pause(flow, true);
@@ -365,6 +365,17 @@ impl Media {
         }
     }
 
+    /// The tunnel has lost its connection, and with it whatever was under way on streams.
+    pub(crate) fn cut_pipes(&mut self, link: usize, out: &mut Outbox) {
+        for pipe in self.pipes.all.values_mut().filter(|pipe| pipe.link == link) {
+            if let State::Connecting(flow) | State::Open(flow) = pipe.state {
+                self.pipes.by_flow.remove(&flow);
+                out.close(flow);
+            }
+            (pipe.state, pipe.inbound, pipe.lane_gone) = (State::Over, VecDeque::new(), true);
+        }
+    }
+
     /// Ends a line's connection at once, on both sides; a new description begins anew.
     fn break_pipe(&mut self, slot: usize, links: &mut Links, out: &mut Outbox) {
         let Some(pipe) = self.pipes.all.get_mut(&slot) else { return };
@@ -375,7 +386,7 @@ impl Media {
         (pipe.state, pipe.inbound) = (State::Over, VecDeque::new());
         if let Some(link) = links.get_mut(pipe.link) {
             link.tunnel.close_lane(pipe.lane);
-            out.wake(link.flow);
+            link.wake(out);
         }
     }
 
@@ -416,7 +427,7 @@ impl Pipe {
             let _ = link.tunnel.stream(self.lane, &rest);
         }
         link.tunnel.end_stream(self.lane);
-        out.wake(link.flow);
+        link.wake(out);
         (self.state, self.inbound, self.paused) = (State::Over, VecDeque::new(), false);
     }
 
@@ -437,7 +448,7 @@ impl Pipe {
         if free > 0 && !self.lane_gone {
             self.owed -= free;
             link.tunnel.consumed(self.lane, free);
-            out.wake(link.flow);
+            link.wake(out);
         }
         if let State::Open(flow) = self.state
             && self.paused
@@ -449,7 +460,7 @@ impl Pipe {
         if self.state == State::Over && !self.lane_gone && link.tunnel.stream_is_sent(self.lane) {
             self.lane_gone = true;
             link.tunnel.close_lane(self.lane);
-            out.wake(link.flow);
+            link.wake(out);
         }
     }
 }

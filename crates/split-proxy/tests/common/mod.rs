@@ -364,6 +364,7 @@ impl Lab {
         self.agents.push(agent);
         self.phones.push(phone);
         self.phone_hosts.push(host);
+        self.nats.push(nat);
     }
 
     pub fn world_host_of_phone(&self, n: usize) -> causeway_sim::HostId {

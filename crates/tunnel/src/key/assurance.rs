@@ -57,7 +57,7 @@ impl Assurance {
     /// What it is worth, in words for people.
     pub const fn in_words(self) -> &'static str {
         match self {
-            Self::None => "protected by TLS alone",
+            Self::None => "TLS alone: not protected against interception of the tunnel",
             Self::Header => "not protected against interception of the tunnel",
             Self::Digest => {
                 "protected: an interceptor of the tunnel is excluded, unless it has guessed the password"

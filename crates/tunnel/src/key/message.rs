@@ -116,17 +116,32 @@ pub enum DropReason {
     Unknown,
     /// There are too many users on this tunnel.
     TooMany,
+    /// A confirmation was wrong.
+    Unconfirmed,
     /// A reason that this version does not know.
     Other(u8),
 }
 
 impl DropReason {
+    /// In words for people.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Ended => "the registration has ended",
+            Self::Mode => "the ends have no assurance in common",
+            Self::Unknown => "the other end does not know the registration",
+            Self::TooMany => "too many users on this tunnel",
+            Self::Unconfirmed => "a confirmation was wrong: the two ends do not share one TLS connection",
+            Self::Other(_) => "for a reason that is not known here",
+        }
+    }
+
     const fn code(self) -> u8 {
         match self {
             Self::Ended => 0,
             Self::Mode => 1,
             Self::Unknown => 2,
             Self::TooMany => 3,
+            Self::Unconfirmed => 4,
             Self::Other(code) => code,
         }
     }
@@ -137,6 +152,7 @@ impl DropReason {
             1 => Self::Mode,
             2 => Self::Unknown,
             3 => Self::TooMany,
+            4 => Self::Unconfirmed,
             code => Self::Other(code),
         }
     }

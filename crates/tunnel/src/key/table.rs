@@ -96,6 +96,11 @@ impl Table {
         }
     }
 
+    pub(crate) fn has(&self, user: u32) -> bool {
+        let plain = |user: &User| matches!((&user.out, &user.into), (Channel::Plain, Channel::Plain));
+        self.users.get(&user).is_some_and(|user| !plain(user))
+    }
+
     pub(crate) fn stats(&self, user: u32) -> KeyStats {
         self.users.get(&user).map(|user| user.stats).unwrap_or_default()
     }

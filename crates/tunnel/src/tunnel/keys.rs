@@ -56,7 +56,7 @@ impl Tunnel {
     /// Says whose an open lane is that this end has opened: his key seals it, as long as one is in force.
     pub fn bind_lane(&mut self, lane: Lane, user: u32) {
         let opens = self.config.role.opens(lane);
-        let known = self.peer_has_keys() && opens;
+        let known = self.peer_has_keys() && opens && user != self.lane_user(lane);
         if let Some(state) = self.lanes.get_mut(lane).filter(|state| known && state.phase == Phase::Open) {
             state.user = user;
             self.say(&Message::Key(KeyMessage::Bind { lane, user }));
@@ -73,6 +73,11 @@ impl Tunnel {
     /// Whose a lane is; 0 for nobody's.
     pub fn lane_user(&self, lane: Lane) -> u32 {
         self.lanes.get(lane).map_or(0, |state| state.user)
+    }
+
+    /// Whether a user has a key in force in either direction, or had one on an earlier connection.
+    pub fn has_key(&self, user: u32) -> bool {
+        self.keys.has(user)
     }
 
     /// What has passed under the keys of a user.
@@ -99,7 +104,7 @@ impl Tunnel {
     #[inline]
     pub(super) fn unseal(&mut self, lane: Lane, whole: Option<&[u8]>) -> Incoming {
         let Some(state) = self.lanes.get_mut(lane) else { return Incoming::Refused };
-        let payload = whole.unwrap_or_else(|| self.reader.assembled());
+        let payload = whole.unwrap_or_else(|| self.conn.reader.assembled());
         let incoming = self.keys.incoming(state.user, state.demand, lane, payload, &mut self.opened);
         state.stats.refused += u64::from(incoming == Incoming::Refused);
         incoming

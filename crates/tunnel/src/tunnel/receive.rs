@@ -1,25 +1,28 @@
 //! What received control messages do.
 
+use super::conn::Stage;
 use super::{MAX_CONTROL_OUT, MAX_PONGS, Outcome, Tunnel, number_end};
 use crate::control::Message;
 use crate::key::KeyMessage;
 use crate::lanes::Phase;
-use crate::{CloseReason, Config, Event, Fault, Kind, Lane, Why};
+use crate::{CloseReason, Config, Event, Fault, Hello, Kind, Lane, Role, Why};
 use causeway_node::Time;
 
 impl Tunnel {
     pub(super) fn take_control(&mut self, len: usize, whole: Option<&[u8]>) {
-        self.control_in.clear();
-        self.control_in.extend_from_slice(whole.unwrap_or_else(|| self.reader.assembled()));
-        self.control_in.truncate(len);
-        self.control_done = 0;
+        self.conn.control_in.clear();
+        self.conn.control_in.extend_from_slice(whole.unwrap_or_else(|| self.conn.reader.assembled()));
+        self.conn.control_in.truncate(len);
+        self.conn.control_done = 0;
     }
 
     /// Counts a datagram; `false` if it comes on a lane that we have closed.
     pub(super) fn count_received(&mut self, lane: Lane, len: usize) -> Result<bool, Fault> {
         let state = self.lanes.get_mut(lane).ok_or(Fault::UnknownLane(lane))?;
-        if state.phase != Phase::Open {
-            return Ok(false);
+        match state.phase {
+            Phase::Open => {}
+            Phase::Closing => return Ok(false),
+            Phase::Stale => return Err(Fault::UnknownLane(lane)),
         }
         state.stats.received_packets += 1;
         state.stats.received_bytes += len as u64;
@@ -28,38 +31,51 @@ impl Tunnel {
 
     /// Does the next control message of the frame at hand.
     pub(super) fn control(&mut self, now: Time) -> Outcome {
-        if !self.allow(now) {
+        if !self.conn.allow(now, &self.config) {
             return Outcome::Dead(Why::Fault(Fault::Flood));
         }
-        let payload = std::mem::take(&mut self.control_in);
-        let mut rest = payload.get(self.control_done..).unwrap_or_default();
+        let payload = std::mem::take(&mut self.conn.control_in);
+        let mut rest = payload.get(self.conn.control_done..).unwrap_or_default();
         let message = Message::decode(&mut rest);
-        self.control_done = payload.len() - rest.len();
+        self.conn.control_done = payload.len() - rest.len();
         let outcome = match message {
             Ok(Some(message)) => self.obey(now, message, &payload),
-            Ok(None) if self.peer.is_none() => Outcome::Dead(Why::Fault(Fault::NotHello)),
+            Ok(None) if self.conn.stage == Stage::Greeting => Outcome::Dead(Why::Fault(Fault::NotHello)),
             Ok(None) => Outcome::Quiet,
             Err(error) => Outcome::Dead(Why::Fault(Fault::Control(error))),
         };
-        self.control_in = payload;
+        self.conn.control_in = payload;
         outcome
     }
 
     fn obey(&mut self, now: Time, message: Message<'_>, payload: &[u8]) -> Outcome {
         let dead = |fault| Outcome::Dead(Why::Fault(fault));
         match message {
-            Message::Hello(_) if self.peer.is_some() => dead(Fault::HelloTwice),
+            Message::Hello(_) if self.conn.stage != Stage::Greeting => dead(Fault::HelloTwice),
             Message::Hello(hello) if hello.role != self.config.role.other() => dead(Fault::SameRole),
-            Message::Hello(hello) => {
-                self.peer = Some(Box::new(hello));
-                Outcome::Up
-            }
+            Message::Hello(hello) => self.greet(hello),
             // A peer that refuses us may do so in place of its Hello.
             Message::Goodbye { reason, text } => {
                 Outcome::Dead(Why::Goodbye { reason, text: text.to_owned() })
             }
             Message::Error { code, text } => Outcome::Dead(Why::PeerError { code, text: text.to_owned() }),
-            _ if self.peer.is_none() => dead(Fault::NotHello),
+            _ if self.conn.stage == Stage::Greeting => dead(Fault::NotHello),
+            Message::Resumed { era, received, proof } if self.conn.stage == Stage::Asked => {
+                self.resumed(now, era, received, &proof)
+            }
+            Message::Fresh(why) if self.conn.stage == Stage::Asked => self.fresh(why),
+            Message::Resumed { .. } | Message::Fresh(_) => dead(Fault::NotAsked),
+            _ if self.conn.stage != Stage::Up => dead(Fault::NotAsked),
+            Message::SipAck(offset) => match self.sip.acknowledged(offset) {
+                Ok(()) => Outcome::Quiet,
+                Err(fault) => dead(fault),
+            },
+            Message::Ticket { session, epoch, grace, seed } => self.ticket(session, epoch, grace, seed),
+            Message::TicketTaken(epoch) => self.ticket_taken(epoch),
+            Message::LanesDone => {
+                self.lanes_done();
+                Outcome::Quiet
+            }
             Message::LaneOpen { lane, kind, token } => self.peer_opens(lane, kind, token, payload),
             Message::LaneClose { lane, reason } => self.peer_closes(lane, reason),
             Message::Key(KeyMessage::Bind { lane, user }) => self.peer_binds(lane, user),
@@ -67,22 +83,52 @@ impl Tunnel {
             Message::StreamCredit { lane, bytes } => self.stream_message(lane, Some(bytes)),
             Message::StreamBegin { lane } => self.stream_message(lane, None),
             Message::Ping(opaque) => {
-                if self.pongs.len() < MAX_PONGS {
-                    self.pongs.push_back(opaque);
+                if self.conn.pongs.len() < MAX_PONGS {
+                    self.conn.pongs.push_back(opaque);
                 }
                 Outcome::Quiet
             }
             Message::Pong(opaque) => {
-                self.pulse.pong(now, opaque);
+                self.conn.pulse.pong(now, opaque);
                 Outcome::Quiet
+            }
+        }
+    }
+
+    fn greet(&mut self, mut hello: Hello) -> Outcome {
+        let ask = hello.resume.take();
+        self.peer = Some(Box::new(hello));
+        match ask {
+            Some(_) if self.config.role == Role::Agent => Outcome::Dead(Why::Fault(Fault::NotAsked)),
+            Some(ask) => {
+                self.conn.ask = Some(ask);
+                self.conn.stage = Stage::Deciding;
+                Outcome::Asked(ask)
+            }
+            None if self.conn.ask.is_some() => {
+                self.conn.stage = Stage::Asked;
+                Outcome::Quiet
+            }
+            None => {
+                self.conn.stage = Stage::Up;
+                Outcome::Up
             }
         }
     }
 
     fn peer_opens(&mut self, lane: Lane, kind: Result<Kind, u8>, token: &[u8], payload: &[u8]) -> Outcome {
         let in_range = u32::from(lane.0) < number_end(self.config.max_lanes.min(Config::MAX_LANES));
-        if !in_range || !self.config.role.other().opens(lane) || self.lanes.get(lane).is_some() {
+        let known = self.lanes.get(lane).map(|state| (state.phase, state.kind));
+        let free = known.is_none_or(|(phase, _)| phase == Phase::Stale);
+        if !in_range || !self.config.role.other().opens(lane) || !free {
             return Outcome::Dead(Why::Fault(Fault::LaneNumber(lane)));
+        }
+        if let Some((_, before)) = known {
+            if kind == Ok(before) {
+                self.lanes.reopen(lane);
+                return Outcome::Quiet;
+            }
+            self.lanes.remove(lane);
         }
         let refusal = match kind {
             Err(_) => Some(CloseReason::UnknownKind),
@@ -114,6 +160,7 @@ impl Tunnel {
                 self.lanes.remove(lane);
                 Outcome::Quiet
             }
+            Some(Phase::Stale) => Outcome::Dead(Why::Fault(Fault::UnknownLane(lane))),
             Some(Phase::Open) => {
                 self.lanes.remove(lane);
                 self.streams.remove(lane);
@@ -127,19 +174,7 @@ impl Tunnel {
     }
 
     fn quiet_unless_deaf(&self) -> Outcome {
-        if self.control_out.len() > MAX_CONTROL_OUT { Outcome::Dead(Why::Deaf) } else { Outcome::Quiet }
-    }
-
-    /// Counts one control message against the peer's allowance.
-    fn allow(&mut self, now: Time) -> bool {
-        let gained =
-            now.since(self.counted).as_nanos() * u128::from(self.config.control_rate) / 1_000_000_000;
-        if gained > 0 {
-            self.counted = now;
-            let gained = u32::try_from(gained).unwrap_or(u32::MAX);
-            self.allowance = self.allowance.saturating_add(gained).min(self.config.control_burst);
-        }
-        self.allowance.checked_sub(1).map(|left| self.allowance = left).is_some()
+        if self.conn.control_out.len() > MAX_CONTROL_OUT { Outcome::Dead(Why::Deaf) } else { Outcome::Quiet }
     }
 
     pub(super) fn fault(&mut self, fault: Fault) -> Event<'_> {
@@ -152,18 +187,25 @@ impl Tunnel {
                 Some(hello) => Event::Up(hello),
                 None => Event::Dead(Why::Handshake),
             },
-            Outcome::Opened { lane, kind, token: (start, end) } => {
-                Event::LaneOpened { lane, kind, token: self.control_in.get(start..end).unwrap_or_default() }
-            }
+            Outcome::Opened { lane, kind, token: (start, end) } => Event::LaneOpened {
+                lane,
+                kind,
+                token: self.conn.control_in.get(start..end).unwrap_or_default(),
+            },
             Outcome::Closed { lane, reason } => Event::LaneClosed { lane, reason },
             Outcome::Begun { lane } => Event::StreamBegun { lane },
             Outcome::Key(message) => Event::Key(message),
+            Outcome::Asked(ask) => Event::Asked(ask),
+            Outcome::Resumed { peer_lost } => Event::Resumed { peer_lost },
+            Outcome::Fresh(why) => Event::Fresh(why),
+            Outcome::Ticket => Event::Ticket,
+            Outcome::TicketKept => Event::TicketKept,
             Outcome::Dead(why) => {
                 if let Why::Fault(fault) = &why {
                     let text = fault.to_string();
                     self.say(&Message::Error { code: fault.code(), text: &text });
                 }
-                self.over = true;
+                self.conn.stage = Stage::Over;
                 Event::Dead(why)
             }
         }

@@ -5,7 +5,7 @@ const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A time, in milliseconds since 1970, as RFC 1123 writes it: `Sat, 13 Nov 2010 23:29:00 GMT`.
-pub(super) fn rfc1123(unix_ms: u64) -> String {
+pub fn rfc1123(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
     let days = seconds / 86_400;
     let weekday = DAYS.get((days % 7) as usize).copied().unwrap_or_default();
@@ -13,6 +13,26 @@ pub(super) fn rfc1123(unix_ms: u64) -> String {
     let month = MONTHS.get(month).copied().unwrap_or_default();
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+/// Reads what [`rfc1123`] writes, the only form that RFC 3261 §25.1 knows (`SIP-date`); milliseconds since 1970. The
+/// day of the week is not looked at.
+pub fn parse(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let mut words = text.split_once(',')?.1.split_ascii_whitespace();
+    let number = |text: &str| text.parse::<u64>().ok();
+    let day = words.next().and_then(number).filter(|day| (1..=31).contains(day))?;
+    let month =
+        words.next().and_then(|name| MONTHS.iter().position(|known| known.eq_ignore_ascii_case(name)))?;
+    let year = words.next().and_then(number).filter(|year| (1970..=9999).contains(year))?;
+    let mut clock = words.next()?.split(':').map(number);
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    if hour > 23 || minute > 59 || second > 60 || words.next()? != "GMT" {
+        return None;
+    }
+    let years: u64 = (1970..year).map(year_length).sum();
+    let days = years + month_lengths(year).iter().take(month).sum::<u64>() + day - 1;
+    Some((days * 86_400 + hour * 3600 + minute * 60 + second) * 1000)
 }
 
 /// Year, month from 0, and day from 1 of a day since 1970-01-01, in the Gregorian calendar.
@@ -25,10 +45,8 @@ fn civil(days: u64) -> (u64, usize, u64) {
         left -= year_length(year);
         year += 1;
     }
-    let february = if year_length(year) == 366 { 29 } else { 28 };
-    let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let mut month = 0;
-    for length in lengths {
+    for length in month_lengths(year) {
         if left < length {
             break;
         }
@@ -38,6 +56,11 @@ fn civil(days: u64) -> (u64, usize, u64) {
     (year, month, left + 1)
 }
 
+fn month_lengths(year: u64) -> [u64; 12] {
+    let february = if year_length(year) == 366 { 29 } else { 28 };
+    [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+}
+
 fn year_length(year: u64) -> u64 {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     if leap { 366 } else { 365 }
@@ -45,7 +68,7 @@ fn year_length(year: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::rfc1123;
+    use super::{parse, rfc1123};
 
     /// Values from `date -u -R -d @…`.
     #[test]
@@ -60,6 +83,22 @@ mod tests {
             (13_569_465_600, "Sat, 01 Jan 2400 00:00:00 GMT"),
         ] {
             assert_eq!(rfc1123(seconds * 1000 + 999), text);
+            assert_eq!(parse(text.as_bytes()), Some(seconds * 1000), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_date() {
+        for text in [
+            "",
+            "Thu, 01 Jan 1970 00:00:00",
+            "Thu, 32 Jan 1970 00:00:00 GMT",
+            "Thu, 01 Foo 1970 00:00:00 GMT",
+            "Thu, 01 Jan 1970 24:00:00 GMT",
+            "Thu, 01 Jan 99999 00:00:00 GMT",
+            "Thu, 01 Jan 1970 00:00 GMT",
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
     }
 }

@@ -1,9 +1,35 @@
 //! What the fuzz targets call, so that the tests can replay their corpus.
 
+mod pair;
+
 use crate::{Config, Event, Role, Tunnel};
 use causeway_node::Time;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use pair::Pair;
+
+/// Lets two ends exchange SIP and datagrams while their connections are cut anywhere, as the bytes say, and
+/// checks that each message arrives once and in order, and that both agree on the lanes.
+///
+/// # Panics
+/// If not: that is what the fuzzer looks for.
+pub fn resume(data: &[u8]) {
+    let mut pair = Pair::new();
+    for step in data.chunks_exact(2).take(400) {
+        let (what, side, amount) = (step[0] >> 1, usize::from(step[0] & 1), usize::from(step[1]));
+        match what % 8 {
+            0 => pair.say(side, amount),
+            1 | 2 => drop(pair.carry(side, amount * 3)),
+            3 => pair.cut(),
+            4 => pair.connect(),
+            5 => pair.open(side, amount),
+            6 => pair.close(side, amount),
+            _ => pair.restart(side, amount),
+        }
+    }
+    pair.settle();
+}
 
 /// Feeds a peer's bytes to both kinds of end, whole and in pieces of the length given by the first byte, and
 /// checks that the pieces change nothing.

@@ -1,0 +1,120 @@
+//! Tunnels that lose their connections, and calls that do not notice.
+
+mod common;
+
+use causeway_node::Flow;
+use causeway_sip::{Method, response_to};
+use causeway_split_proxy::Agent;
+use common::*;
+use std::collections::HashSet;
+use std::time::Duration;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn in_a_call(seed: u64) -> Lab {
+    let mut lab = Lab::new(seed, 2, |_| {});
+    lab.register(0, "alice", 600);
+    lab.register(1, "bob", 600);
+    lab.call(0, "alice", 1, "bob", "kept");
+    lab
+}
+
+/// Both speak; whether both have been heard.
+fn speech_passes(lab: &mut Lab) -> bool {
+    let to_callee = media_of(lab.phone(0).last(200).unwrap());
+    let to_caller = media_of(lab.phone(1).last_request(Method::Invite).unwrap());
+    let before = [0, 1].map(|n| lab.phone(n).media.len());
+    lab.speak(0, to_callee, 1, b"forth");
+    lab.speak(1, to_caller, 1, b"back");
+    lab.world.run_for(ms(100));
+    [0, 1].iter().all(|n| lab.phone(*n).media.len() > before[*n])
+}
+
+/// Requests that the server has seen, retransmissions apart (RFC 3261 §17.2.3).
+fn sent(lab: &Lab, method: Method<'_>) -> usize {
+    let requests = lab.server().requests(method);
+    let branches = requests.iter().map(|r| r.msg().top_via().unwrap().branch().unwrap());
+    branches.collect::<HashSet<_>>().len()
+}
+
+fn hang_up(lab: &mut Lab) {
+    lab.in_dialog_of_caller(0, "alice", Method::Bye, None);
+    lab.world.run_for(S);
+    let bye = lab.phone(1).last_request(Method::Bye).expect("BYE comes through").clone();
+    lab.say(1, &response_to(bye.msg(), 200, None, None).finish());
+    lab.world.run_for(S);
+    for id in [lab.contact, lab.agents[0], lab.agents[1]] {
+        let status = lab.status(id);
+        assert_eq!(status["calls"].as_array().unwrap().len(), 0);
+        assert_eq!((&status["ports"]["used"], &status["tunnels"][0]["lanes"]), (&0.into(), &0.into()));
+    }
+}
+
+#[test]
+fn a_call_survives_the_reset_of_a_connection() {
+    let mut lab = in_a_call(1);
+    assert!(speech_passes(&mut lab));
+    let calls = lab.status(lab.contact)["calls"].clone();
+    lab.world.reset(lab.agents[1], Flow(1 << 21));
+    lab.world.run_for(ms(500));
+    assert!(lab.world.node::<Agent>(lab.agents[1]).is_up());
+    assert!(speech_passes(&mut lab));
+    let tunnel = lab.status(lab.agents[1])["tunnels"][0].clone();
+    assert_eq!((&tunnel["epoch"], &tunnel["resumes"]), (&1.into(), &1.into()));
+    for line in ["port", "lane", "peer"] {
+        let of = |calls: &causeway_node::Status| calls[0]["media"][0][line].clone();
+        assert_eq!(of(&calls), of(&lab.status(lab.contact)["calls"]), "{line}");
+    }
+    hang_up(&mut lab);
+}
+
+/// A blackhole of 20 s: nobody is told. Requests made meanwhile arrive afterwards, once.
+#[test]
+fn a_call_survives_a_silent_cut_and_speech_is_back_within_two_seconds() {
+    let mut lab = in_a_call(2);
+    lab.world.isolate("203.0.113.2");
+    let to_callee = media_of(lab.phone(0).last(200).unwrap());
+    for sequence in 0..1000 {
+        lab.speak(0, to_callee, sequence, b"into the void");
+        lab.world.run_for(ms(20));
+    }
+    assert_eq!(lab.status(lab.agents[1])["tunnels"][0]["state"], "parked");
+    lab.request(1, Method::Message, "sip:alice@example.com", "bob", |r| {
+        r.header("From", "<sip:bob@example.com>;tag=m")
+            .header("To", "<sip:alice@example.com>")
+            .header("Call-ID", "meanwhile")
+    });
+    lab.world.rejoin("203.0.113.2");
+    let start = lab.world.now();
+    while !speech_passes(&mut lab) {
+        assert!(lab.world.now().since(start) < 2 * S, "speech is back in time");
+    }
+    lab.world.run_for(S);
+    assert_eq!(sent(&lab, Method::Message), 1);
+    assert!(lab.phone(0).last_request(Method::Message).is_some());
+    assert_eq!(sent(&lab, Method::Invite), 1, "nothing is sent twice");
+    hang_up(&mut lab);
+}
+
+#[test]
+fn the_address_of_a_client_may_change() {
+    let mut lab = in_a_call(3);
+    lab.world.reboot_nat(lab.nats[1]);
+    let start = lab.world.now();
+    while !speech_passes(&mut lab) {
+        assert!(lab.world.now().since(start) < 8 * S, "a dead path is noticed");
+    }
+    hang_up(&mut lab);
+}
+
+#[test]
+fn who_comes_again_without_a_ticket_begins_anew() {
+    let mut lab = in_a_call(4);
+    lab.world.kill(lab.agents[1]);
+    lab.world.run_for(S);
+    assert_eq!(lab.status(lab.contact)["tunnels"].as_array().unwrap().len(), 2, "one is parked");
+    lab.world.run_for(31 * S);
+    assert_eq!(lab.status(lab.contact)["tunnels"].as_array().unwrap().len(), 1, "for a while");
+}
