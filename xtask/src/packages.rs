@@ -23,6 +23,8 @@ pub const INTEROP: &[Need] = &[
     ("openssl", "openssl"),
     ("dnsmasq", "dnsmasq-base"),
     ("tinyproxy", "tinyproxy-bin"),
+    ("tshark", "tshark"),
+    ("python3", "python3"),
 ];
 
 /// What single tests compare with; without it they say that they are skipped.
