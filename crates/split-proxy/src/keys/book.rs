@@ -104,6 +104,14 @@ impl Book {
         current.map_or(Assurance::None, |current| current.mode)
     }
 
+    /// The same of the key that is in force or, while one is being agreed on, of the best that may come of that. A
+    /// call may begin with this: what its lanes demand passes only once it is true.
+    pub(crate) fn prospect(&self, user: u32) -> Assurance {
+        let Some(user) = self.users.get(&user) else { return Assurance::None };
+        let offered = user.pending.as_ref().and_then(|pending| pending.offer.modes.best_first().next());
+        user.current.as_ref().map(|current| current.mode).max(offered).unwrap_or_default()
+    }
+
     fn enter(&mut self, number: u32, aor: &[u8]) {
         self.by_aor.insert(aor.into(), number);
         self.users.entry(number).or_insert_with(|| User {
