@@ -162,7 +162,11 @@ impl Binary {
         Command::new(&self.0)
     }
 
-    fn start(&self, lab: &Lab, host: Host, dir: &Path, name: &str, args: &[&str]) -> Result<Causeway> {
+    /// Starts it with arguments of the case's own.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn start(&self, lab: &Lab, host: Host, dir: &Path, name: &str, args: &[&str]) -> Result<Causeway> {
         let data = dir.join(name);
         let data_text = data.to_string_lossy().into_owned();
         let program = self.0.to_string_lossy();

@@ -25,6 +25,7 @@ pub const INTEROP: &[Need] = &[
     ("dnsmasq", "dnsmasq-base"),
     ("tinyproxy", "tinyproxy-bin"),
     ("faketime", "faketime"),
+    ("tshark", "tshark"),
 ];
 
 /// What single tests compare with; without it they say that they are skipped.

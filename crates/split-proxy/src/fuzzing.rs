@@ -1,4 +1,6 @@
-//! What the fuzz target of user keys calls, so that the tests can replay its corpus.
+//! What the fuzz targets of user keys and MSRP call, so that the tests can replay their corpora.
+
+pub use crate::msrp::fuzz as msrp;
 
 use crate::keys::{Book, KeyLine, KeyPolicy, LineSecret, Told, first_number, header_secret};
 use causeway_node::testing::CountingRng;
