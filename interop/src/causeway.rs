@@ -61,8 +61,17 @@ impl Binary {
     /// # Errors
     /// If its ports do not open.
     pub fn up(&self, lab: &Lab, dir: &Path) -> Result<Causeway> {
+        self.up_with(lab, dir, &[])
+    }
+
+    /// The same with more options.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn up_with(&self, lab: &Lab, dir: &Path, options: &[&str]) -> Result<Causeway> {
         let (sip, media) = (format!("{EDGE_INSIDE}:5060"), format!("{EDGE_INSIDE}:{MEDIA}"));
-        let args = ["up", "--domain", DOMAIN, "--sip", &sip, "--tunnel", TUNNEL, "--media", &media];
+        let mut args = vec!["up", "--domain", DOMAIN, "--sip", &sip, "--tunnel", TUNNEL, "--media", &media];
+        args.extend(options);
         self.start(lab, Host::Edge, dir, "up", &args)
     }
 
@@ -93,7 +102,10 @@ impl Binary {
     /// # Errors
     /// If its ports do not open.
     pub fn agent_by(&self, lab: &Lab, dir: &Path, way: &Way<'_>) -> Result<Causeway> {
-        let mut args = vec!["agent", "--contact", way.contact, "--listen", way.listen, "--pin", way.pin];
+        let mut args = vec!["agent", "--contact", way.contact, "--listen", way.listen];
+        if !way.pin.is_empty() {
+            args.extend(["--pin", way.pin]);
+        }
         args.extend(way.options);
         self.start(lab, way.host, dir, way.name, &args)
     }
@@ -165,7 +177,7 @@ pub struct Way<'a> {
     pub listen: &'a str,
     /// `--contact`.
     pub contact: &'a str,
-    /// `--pin`.
+    /// `--pin`; empty for none.
     pub pin: &'a str,
     /// Further options.
     pub options: &'a [&'a str],

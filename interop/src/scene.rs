@@ -123,7 +123,8 @@ pub struct Scene<'a> {
     pub operator: Causeway,
     /// The server behind it, if it is not ours.
     pub kamailio: Option<Kamailio>,
-    agents: [Causeway; 2],
+    /// The agents of the first customer and of the second.
+    pub agents: [Causeway; 2],
 }
 
 impl<'a> Scene<'a> {

@@ -21,6 +21,7 @@ pub const INTEROP: &[Need] = &[
     ("sipp", "sip-tester"),
     ("strace", "strace"),
     ("openssl", "openssl"),
+    ("python3", "python3"),
     ("dnsmasq", "dnsmasq-base"),
     ("tinyproxy", "tinyproxy-bin"),
     ("tshark", "tshark"),
@@ -28,7 +29,8 @@ pub const INTEROP: &[Need] = &[
 ];
 
 /// What single tests compare with; without it they say that they are skipped.
-pub const TESTS: &[Need] = &[("sngrep", "sngrep"), ("tshark", "tshark"), ("openssl", "openssl")];
+pub const TESTS: &[Need] =
+    &[("sngrep", "sngrep"), ("tshark", "tshark"), ("openssl", "openssl"), ("python3", "python3")];
 
 /// What the benchmarks need beside that.
 pub const BENCH: &[Need] = &[("rtpengine", "rtpengine-daemon"), ("valgrind", "valgrind")];

@@ -36,7 +36,7 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     config.proxy = proxy;
     config.on_demand = options.on_demand.map(Duration::from_secs);
     config.instance = Some(roles::instance(&data)?);
-    let workers = vec![Worker::new("agent").node(roles::agent("agent", config, &trust)?)];
+    let workers = vec![Worker::new("agent").node(roles::agent("agent", config, &trust, Some(&data))?)];
     let service = Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: None };
     service.run(|| {
         tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {leads_to}")

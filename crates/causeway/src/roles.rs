@@ -6,7 +6,7 @@ use causeway_node::Record;
 use causeway_runtime::tls::{Client, Server, Trust};
 use causeway_runtime::{Setup, Worker};
 use causeway_split_proxy::{
-    Agent, AgentConfig, CONTACT_SPACE, ContactConfig, ContactPoint, Marks, MediaConfig,
+    AGENT_SPACES, Agent, AgentConfig, CONTACT_SPACES, ContactConfig, ContactPoint, Marks, MediaConfig,
 };
 use causeway_store::Store;
 use causeway_tunnel::{Config, Instance};
@@ -14,8 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-/// A contact point with its stored tokens. With the folder of a subscriber database it can agree on keys of the
-/// assurance digest; what it gets from there is derived keys, never a secret.
+/// A contact point with what it had before: tokens, sessions, calls. With the folder of a subscriber database it can
+/// agree on keys of the assurance digest; what it gets from there is derived keys, never a secret.
 ///
 /// # Errors
 /// If a database cannot be opened.
@@ -27,12 +27,7 @@ pub fn contact(
 ) -> Result<Worker, Failure> {
     config.digest_keys = subscribers.is_some();
     let store = Store::open(data, "contact.db")?;
-    let records: Vec<Record> = store
-        .load(CONTACT_SPACE)?
-        .into_iter()
-        .map(|(key, value)| Record { space: CONTACT_SPACE, key, value: Some(value) })
-        .collect();
-    let node = ContactPoint::new(config, records);
+    let node = ContactPoint::new(config, records(&store, CONTACT_SPACES)?);
     let mut setup = Setup::new("contact", node).persister(Disk(store)).server(server);
     if let Some(folder) = subscribers {
         setup = setup.authority(keys(folder)?);
@@ -40,13 +35,28 @@ pub fn contact(
     Ok(Worker::new("contact").node(setup))
 }
 
-/// An agent as a node, for a worker of its own or beside the phone that embeds it.
+/// An agent as a node, for a worker of its own or beside the phone that embeds it. With a folder its calls survive
+/// the end of its process; the kernel may take its time to write them down, since a machine that loses power loses
+/// its calls anyhow.
 ///
 /// # Errors
-/// If the roots that it should trust cannot be read.
-pub fn agent(name: &str, config: AgentConfig, trust: &Trust) -> Result<Setup, Failure> {
+/// If its database cannot be opened, or the roots that it should trust cannot be read.
+pub fn agent(name: &str, config: AgentConfig, trust: &Trust, data: Option<&Path>) -> Result<Setup, Failure> {
     let client = Client::new(trust).map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(Setup::new(name, Agent::new(config)).client(client))
+    let Some(data) = data else { return Ok(Setup::new(name, Agent::new(config, [])).client(client)) };
+    let store = Store::open_unsynced(data, "agent.db")?;
+    let agent = Agent::new(config, records(&store, AGENT_SPACES)?);
+    Ok(Setup::new(name, agent).client(client).persister(Disk(store)))
+}
+
+/// Everything in these spaces.
+fn records(store: &Store, spaces: &[&'static str]) -> Result<Vec<Record>, Failure> {
+    let mut records = Vec::new();
+    for space in spaces {
+        let stored = store.load(space)?.into_iter();
+        records.extend(stored.map(|(key, value)| Record { space, key, value: Some(value) }));
+    }
+    Ok(records)
 }
 
 /// The certificate of a contact point: the files given, or one of its own making.

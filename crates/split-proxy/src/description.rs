@@ -74,6 +74,25 @@ impl Carriage {
         matches!(self, Self::Stream | Self::Msrp)
     }
 
+    /// Its name on disk.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::OtherRtp => "rtp",
+            Self::Datagrams => "datagrams",
+            Self::Stream => "stream",
+            Self::Msrp => "msrp",
+            Self::None => "none",
+        }
+    }
+
+    /// Connections do not survive, and are not found again.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [Self::Audio, Self::Video, Self::OtherRtp, Self::Datagrams];
+        all.into_iter().find(|carriage| carriage.name() == name)
+    }
+
     pub(crate) fn has_rtcp(self) -> bool {
         matches!(self, Self::Audio | Self::Video | Self::OtherRtp)
     }

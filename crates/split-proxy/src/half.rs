@@ -9,7 +9,9 @@ use causeway_node::{Ctx, Flow, Input, Level, Outbox, Time};
 use causeway_sip::hub::Hub;
 use causeway_sip::proxy::Core;
 use causeway_sip::transaction::{Hop, Timing, Transport};
-use causeway_sip::{FrameError, Framed, Framer, HeaderId, Message, Method, Msg, Uri, response_to, validate};
+use causeway_sip::{
+    FrameError, Framed, Framer, HeaderId, Message, Method, Msg, Uri, Via, response_to, validate,
+};
 use causeway_tunnel::{Config, Event, GoodbyeReason, Resume, Stale, Tunnel, Why};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -98,7 +100,7 @@ impl Half {
         marks: Marks,
     ) -> Self {
         Self {
-            core: Core::new(timing),
+            core: Core::new(timing).taking_strays(),
             hub: Hub::new(0, local).judging_as(validate::Role::Relay).marked(marks.sip),
             links: Links::default(),
             calls: Calls::new(tunnel.role, media, limits, marks),
@@ -113,6 +115,15 @@ impl Half {
         self.hub.start(out);
         self.calls.media.pool.refill(out);
         self.sweep = now + SWEEP;
+    }
+
+    pub(crate) fn tunnel_config(&self) -> Arc<Config> {
+        self.tunnel.clone()
+    }
+
+    /// Writes what has changed of the calls; cheap where nothing has.
+    pub(crate) fn keep(&mut self, out: &mut Outbox) {
+        self.calls.keep(&self.links, out);
     }
 
     /// The core, and where it sends to.
@@ -344,6 +355,7 @@ impl Half {
         (link.lost, link.until) = (None, None);
         let name = link.name;
         if peer_lost {
+            link.keys.forget();
             let (core, mut wire) = self.split(out);
             core.resend(name, &mut wire);
         }
@@ -383,6 +395,7 @@ impl Half {
         if let Some(link) = self.links.get_mut(id) {
             (link.lost, link.until) = (None, None);
             link.keys.connected(link.keys.exporter(), link.tunnel.epoch(), &mut link.tunnel);
+            link.keys.forget();
         }
         let (core, mut wire) = self.split(out);
         core.closed(now, name, &mut wire);
@@ -476,6 +489,18 @@ fn is_media(flow: Flow) -> bool {
 /// Whether a message came out of a tunnel.
 pub(crate) fn from_tunnel(hop: &Hop) -> bool {
     hop.transport == Transport::Tunnel
+}
+
+/// Where a response goes by the Via of who sent its request (RFC 3261 §18.2.2, RFC 3581 §4).
+pub(crate) fn via_address(via: &Via<'_>) -> Option<(SocketAddr, Transport)> {
+    let transport = match via.transport {
+        name if name.eq_ignore_ascii_case(b"UDP") => Transport::Udp,
+        name if name.eq_ignore_ascii_case(b"TCP") => Transport::Tcp,
+        _ => return None,
+    };
+    let ip = via.received().and_then(causeway_sip::parse_ip).or_else(|| via.host_ip())?;
+    let port = via.rport().flatten().or(via.port).unwrap_or(5060);
+    Some((SocketAddr::new(ip, port), transport))
 }
 
 /// Requests that begin a dialog, whose route set must lead through here (RFC 3261 §12.1, RFC 6665, RFC 3515).

@@ -21,7 +21,7 @@
 //! use causeway_split_proxy::{Agent, AgentConfig};
 //!
 //! let config = AgentConfig::new("contact.example.com", 443, "192.168.1.10:5060".parse()?);
-//! let (mut agent, mut out, mut rng) = (Agent::new(config), Outbox::default(), CountingRng::default());
+//! let (mut agent, mut out, mut rng) = (Agent::new(config, []), Outbox::default(), CountingRng::default());
 //! let mut ctx = Ctx { now: Time::ZERO, unix_ms: 0, rng: &mut rng };
 //! agent.handle(&mut ctx, Input::Start, &mut out);
 //! let mut asked = false;
@@ -43,11 +43,15 @@ mod marks;
 mod media;
 mod msrp;
 mod rate;
+mod records;
 mod status;
 
-pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy};
+pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy, SPACES as AGENT_SPACES};
 pub use calls::CallLimits;
-pub use contact::{Cidr, CidrError, ContactConfig, ContactPoint, Limits, Mode, SPACE as CONTACT_SPACE};
+pub use contact::{
+    Cidr, CidrError, ContactConfig, ContactPoint, Limits, Mode, SPACE as CONTACT_SPACE,
+    SPACES as CONTACT_SPACES,
+};
 pub use keys::{KeyLine, KeyPolicy, LineSecret};
 pub use marks::{Marks, MarksError};
 pub use media::MediaConfig;

@@ -56,6 +56,10 @@ pub(crate) struct Link {
     pub owner: usize,
     /// When it was opened, for people.
     pub since_ms: u64,
+    /// Its agent has another tunnel, which it will take the place of once it is known to be alive.
+    pub claims: bool,
+    /// Its session is on disk, and goes on after a restart.
+    pub durable: bool,
     /// Since when it has no connection on which SIP passes, if it had one before.
     pub lost: Option<Time>,
     /// Until when it waits for another connection.
@@ -78,6 +82,8 @@ impl Link {
             pairs: 0,
             owner: usize::MAX,
             since_ms,
+            claims: false,
+            durable: false,
             lost: None,
             until: None,
             armed: Time::NEVER,

@@ -294,6 +294,59 @@ fn a_new_tunnel_has_new_keys_without_a_new_registration() {
     assert_eq!((&user["sealed"], &user["opened"]), (&10.into(), &10.into()));
 }
 
+/// Packets that phone 0 speaks to phone 1 in the call that stands; how many of them are heard.
+fn speak_on(lab: &mut Lab) -> usize {
+    let to_callee = media_of(lab.phone(0).last(200).unwrap());
+    lab.world.node_mut::<Phone>(lab.phones[1]).media.clear();
+    for sequence in 0..10 {
+        lab.speak(0, to_callee, sequence, b"from alice");
+    }
+    lab.world.run_for(S);
+    lab.phone(1).media.len()
+}
+
+#[test]
+fn a_call_that_survives_a_cut_goes_on_under_a_new_key() {
+    let mut lab = lab(14, 2, digest_or_nothing);
+    register(&mut lab, 0, "alice", "pw-alice", 600);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    assert_eq!(talk(&mut lab, "cut"), [10, 10]);
+    let before = users(&lab.status(lab.agents[0]), 0)[0].clone();
+    lab.world.reset(lab.agents[0], Flow(1 << 21));
+    lab.world.run_for(S);
+    assert_eq!(lab.status(lab.agents[0])["tunnels"][0]["resumes"], 1);
+    let after = users(&lab.status(lab.agents[0]), 0)[0].clone();
+    assert_eq!((&after["mode"], &after["user"]), (&"digest".into(), &before["user"]));
+    assert_eq!((&before["epoch"], &after["epoch"]), (&1.into(), &2.into()));
+    assert_eq!(speak_on(&mut lab), 10);
+    let contact = lab.status(lab.contact);
+    let opened: u64 = (0..2).map(|n| users(&contact, n)[0]["opened"].as_u64().unwrap()).sum();
+    assert_eq!(opened, 30, "alice's twenty and bob's ten");
+    assert!((0..2).all(|n| users(&contact, n)[0]["refused"] == 0));
+}
+
+#[test]
+fn who_has_left_while_the_connection_was_gone_has_no_key_on_the_next() {
+    let mut lab = lab(15, 2, with_accounts);
+    register(&mut lab, 0, "alice", "pw-alice", 30);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    assert_eq!(talk(&mut lab, "left"), [10, 10]);
+    lab.world.isolate("203.0.113.1");
+    lab.world.run_for(25 * S);
+    lab.world.rejoin("203.0.113.1");
+    lab.world.run_for(5 * S);
+    assert_eq!(lab.status(lab.agents[0])["tunnels"][0]["resumes"], 1);
+    assert_eq!(
+        [
+            mode(&lab, lab.agents[0]),
+            users(&lab.status(lab.contact), 0)[0]["mode"].as_str().unwrap().to_owned()
+        ],
+        ["none", "none"]
+    );
+    // Nobody demands a key: the call goes on without.
+    assert_eq!(speak_on(&mut lab), 10);
+}
+
 #[test]
 fn several_users_of_one_agent_have_keys_of_their_own() {
     let mut lab = lab(11, 1, with_accounts);

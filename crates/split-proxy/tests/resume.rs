@@ -110,11 +110,140 @@ fn the_address_of_a_client_may_change() {
 }
 
 #[test]
-fn who_comes_again_without_a_ticket_begins_anew() {
+fn a_tunnel_that_does_not_come_back_is_given_up() {
     let mut lab = in_a_call(4);
     lab.world.kill(lab.agents[1]);
     lab.world.run_for(S);
-    assert_eq!(lab.status(lab.contact)["tunnels"].as_array().unwrap().len(), 2, "one is parked");
+    let status = lab.status(lab.contact);
+    let states: Vec<_> = status["tunnels"].as_array().unwrap().iter().map(|t| t["state"].clone()).collect();
+    assert!(states.contains(&"parked".into()) && states.contains(&"up".into()), "{states:?}");
     lab.world.run_for(31 * S);
-    assert_eq!(lab.status(lab.contact)["tunnels"].as_array().unwrap().len(), 1, "for a while");
+    let status = lab.status(lab.contact);
+    assert_eq!(status["tunnels"].as_array().unwrap().len(), 1);
+    assert_eq!(status["calls"].as_array().unwrap().len(), 1);
+    let spaces: Vec<_> = lab.world.records(lab.contact).iter().map(|record| record.space).collect();
+    for space in ["contact.session", "contact.leg"] {
+        assert_eq!(spaces.iter().filter(|s| **s == space).count(), 1, "its records are gone too: {spaces:?}");
+    }
+}
+
+fn media_lines(lab: &Lab) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for id in [lab.contact, lab.agents[0], lab.agents[1]] {
+        for call in lab.status(id)["calls"].as_array().unwrap() {
+            for line in call["media"].as_array().unwrap() {
+                lines.push(format!(
+                    "{} {} {} {}",
+                    call["direction"], line["port"], line["lane"], line["peer"]
+                ));
+            }
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// SIGKILL, a second, a new process: the same ports, the same lanes, the same dialogs.
+#[test]
+fn a_call_survives_the_restart_of_either_half() {
+    for who in ["contact", "agent", "both"] {
+        let mut lab = in_a_call(5);
+        assert!(speech_passes(&mut lab));
+        lab.world.run_for(ms(100));
+        let before = media_lines(&lab);
+        assert_eq!(before.len(), 8);
+        if who != "contact" {
+            lab.world.kill(lab.agents[1]);
+        }
+        if who != "agent" {
+            lab.world.kill(lab.contact);
+        }
+        lab.world.run_for(S);
+        if who != "contact" {
+            lab.restart_agent(1);
+        }
+        if who != "agent" {
+            lab.restart_contact();
+        }
+        let start = lab.world.now();
+        while !speech_passes(&mut lab) {
+            assert!(lab.world.now().since(start) < 2 * S, "speech is back in time after {who}");
+        }
+        assert_eq!(media_lines(&lab), before, "{who}");
+        assert_eq!(sent(&lab, Method::Invite), 1);
+        // Nobody registers again, and both dialogs are whole.
+        lab.in_dialog_of_callee(1, "bob", Method::Bye, None);
+        lab.world.run_for(S);
+        let bye = lab.phone(0).last_request(Method::Bye).expect("BYE comes through").clone();
+        lab.say(0, &response_to(bye.msg(), 200, None, None).finish());
+        lab.world.run_for(S);
+        assert_eq!(lab.phone(1).last(200).unwrap().msg().cseq().unwrap().method, Method::Bye, "{who}");
+        assert!(media_lines(&lab).is_empty());
+        lab.call(1, "bob", 0, "alice", "another");
+        for id in [lab.contact, lab.agents[1]] {
+            let left = lab.world.records(id).iter().filter(|record| record.space.ends_with(".leg")).count();
+            assert_eq!(left, lab.status(id)["calls"].as_array().unwrap().len(), "what is over is forgotten");
+        }
+    }
+}
+
+/// The phone rings, a half restarts, the phone answers.
+#[test]
+fn a_call_that_rings_survives_the_restart_of_either_half() {
+    for who in ["contact", "caller's agent", "callee's agent"] {
+        let mut lab = Lab::new(6, 2, |_| {});
+        lab.register(0, "alice", 600);
+        lab.register(1, "bob", 600);
+        lab.invite(0, "alice", "bob", "rings", 4000);
+        lab.world.run_for(S);
+        lab.answer(1, "bob", 180, None);
+        lab.world.run_for(S);
+        let invites = sent(&lab, Method::Invite);
+        match who {
+            "contact" => lab.restart_contact(),
+            "caller's agent" => lab.restart_agent(0),
+            _ => lab.restart_agent(1),
+        }
+        lab.world.run_for(3 * S);
+        lab.answer(1, "bob", 200, Some(4000));
+        lab.world.run_for(S);
+        assert!(lab.phone(0).last(200).is_some_and(|m| m.msg().method() == Method::Invite), "{who}");
+        lab.in_dialog_of_caller(0, "alice", Method::Ack, None);
+        lab.world.run_for(S);
+        assert!(lab.phone(1).last_request(Method::Ack).is_some(), "{who}");
+        assert_eq!(sent(&lab, Method::Invite), invites, "nothing is sent twice ({who})");
+        assert!(speech_passes(&mut lab), "{who}");
+        hang_up(&mut lab);
+    }
+}
+
+/// The same, and the caller gives up.
+#[test]
+fn a_call_that_rings_can_be_cancelled_after_a_restart() {
+    for who in ["contact", "caller's agent", "callee's agent"] {
+        let mut lab = Lab::new(7, 2, |_| {});
+        lab.register(0, "alice", 600);
+        lab.register(1, "bob", 600);
+        lab.invite(0, "alice", "bob", "rings", 4000);
+        lab.world.run_for(S);
+        lab.answer(1, "bob", 180, None);
+        lab.world.run_for(S);
+        match who {
+            "contact" => lab.restart_contact(),
+            "caller's agent" => lab.restart_agent(0),
+            _ => lab.restart_agent(1),
+        }
+        lab.world.run_for(3 * S);
+        if who == "callee's agent" {
+            // The INVITE has come again; a phone answers it as before (RFC 3261 §17.2.1).
+            lab.answer(1, "bob", 180, None);
+            lab.world.run_for(S);
+        }
+        lab.cancel(0, "alice", "bob", "rings");
+        lab.world.run_for(S);
+        assert!(lab.phone(1).last_request(Method::Cancel).is_some(), "{who}");
+        lab.answer(1, "bob", 487, None);
+        lab.world.run_for(S);
+        assert!(lab.phone(0).last(487).is_some(), "{who}");
+    }
 }

@@ -296,7 +296,7 @@ fn attempts_back_off_with_jitter_and_resolve_anew() {
     let config = AgentConfig::new("nowhere.example.com", 443, at("192.168.9.1:5060"));
     let mut world = causeway_sim::World::new(10);
     let host = world.host(&["192.168.9.1"]);
-    let agent = world.add(host, "agent", Agent::new(config));
+    let agent = world.add(host, "agent", Agent::new(config, []));
     let mut attempts = vec![];
     let mut last = 0;
     for _ in 0..12_000 {
@@ -351,7 +351,7 @@ impl Bare {
 
 #[test]
 fn nothing_is_bound_outside_the_lan_address_and_the_hub() {
-    let mut agent = Agent::new(AgentConfig::new("192.0.2.1", 443, at("192.168.9.1:5060")));
+    let mut agent = Agent::new(AgentConfig::new("192.0.2.1", 443, at("192.168.9.1:5060")), []);
     let mut bare = Bare { rng: Default::default(), out: Outbox::default(), now: Time::ZERO };
     bare.give(&mut agent, Input::Start);
     let mut bound = Vec::new();

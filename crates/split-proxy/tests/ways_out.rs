@@ -32,7 +32,7 @@ impl Ways {
         let host = world.host(&["192.168.9.1", "203.0.113.9"]);
         let mut config = AgentConfig::new("one.example.com", 443, at(LAN));
         change(&mut config);
-        let agent = world.add(host, "agent", Agent::new(config));
+        let agent = world.add(host, "agent", Agent::new(config, []));
         Self { world, contacts, agent }
     }
 

@@ -50,11 +50,11 @@ pub struct Config {
     pub total_bytes: usize,
     /// Bytes of SIP waiting to be sent, or sent and not acknowledged; more is refused. Default 1 MiB.
     pub sip_bytes: usize,
+    /// An acknowledgement of SIP that nothing else takes along goes after this time. Default 100 ms.
+    pub ack_delay: Duration,
     /// Lanes that carry streams, at once, whoever opened them; each may hold [`crate::WINDOW`] bytes on its way in
     /// and twice [`crate::STREAM_QUEUE`] on its way out. Default 64.
     pub max_streams: usize,
-    /// An acknowledgement of SIP that nothing else takes along goes after this time. Default 100 ms.
-    pub ack_delay: Duration,
     /// Control messages taken per second in the long run. Default 500.
     pub control_rate: u32,
     /// Control messages taken at once. Default 5,000.
@@ -83,8 +83,8 @@ impl Config {
             lane_bytes: 128 << 10,
             total_bytes: 1 << 20,
             sip_bytes: 1 << 20,
-            max_streams: 64,
             ack_delay: Duration::from_millis(100),
+            max_streams: 64,
             control_rate: 500,
             control_burst: 5000,
             user_keys: true,

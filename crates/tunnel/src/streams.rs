@@ -76,6 +76,11 @@ impl Streams {
         self.all.insert(lane.0, stream);
     }
 
+    /// Their lanes.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = Lane> {
+        self.all.keys().map(|lane| Lane(*lane))
+    }
+
     pub(crate) fn remove(&mut self, lane: Lane) {
         self.all.remove(&lane.0);
         self.turns.retain(|turn| *turn != lane.0);

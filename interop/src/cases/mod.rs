@@ -5,6 +5,7 @@ mod control;
 mod dns;
 mod flood;
 mod forking;
+mod intercepted;
 mod media;
 mod network;
 mod operators;
@@ -130,6 +131,15 @@ pub const ALL: &[Case] = &[
         expected: "no connection in any NAT before the first request and after the last registration; calls are heard",
         quick: true,
         run: ways_out::on_demand,
+    },
+    Case {
+        name: "intercepted",
+        peers: "baresip, a TLS inspector in Python",
+        needs: &["baresip", "python3", "openssl"],
+        expected: "a TLS inspector that the agent trusts: with digest the agent refuses it and doctor names it, with the header \
+                   calls are heard and status says that they are not protected",
+        quick: true,
+        run: intercepted::intercepted,
     },
     Case {
         name: "up",

@@ -51,7 +51,7 @@ impl Customer {
         let options = Options { inside: vec![AGENT.into(), PHONE.into()], ..Options::default() };
         let worker = Worker::new(name)
             .options(options)
-            .node(roles::agent("agent", agent, &Trust::Pin(pin))?)
+            .node(roles::agent("agent", agent, &Trust::Pin(pin), None)?)
             .node(Setup::new("phone", phone));
         Ok(Self { name, handle: spawn(worker)? })
     }
@@ -177,7 +177,8 @@ impl Stage {
         let listen = free_port()?;
         let password = add_subscriber(self.data.path(), "carol")?;
         let config = AgentConfig::new(self.tunnel.ip().to_string(), self.tunnel.port(), listen);
-        let agent = spawn(Worker::new("agent").node(roles::agent("agent", config, &Trust::Pin(self.pin))?))?;
+        let agent =
+            spawn(Worker::new("agent").node(roles::agent("agent", config, &Trust::Pin(self.pin), None)?))?;
         let text = format!(
             "The operator stays up, with alice and bob at their phones. Point a phone of your own to it:\n\
              \x20 outbound proxy  {listen} (UDP or TCP)\n\

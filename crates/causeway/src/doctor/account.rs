@@ -109,7 +109,7 @@ impl Ward {
         let inside = vec![AGENT.into(), CALLER.into(), CALLEE.into()];
         let worker = Worker::new("doctor")
             .options(Options { inside, ..Options::default() })
-            .node(roles::agent("agent", agent, trust)?)
+            .node(roles::agent("agent", agent, trust, None)?)
             .node(Setup::new("caller", phone(CALLER)))
             .node(Setup::new("callee", phone(CALLEE)));
         let (handle, _thread) = worker.spawn().map_err(|error| Failure::unreachable(error.to_string()))?;

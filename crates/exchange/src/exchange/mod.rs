@@ -178,6 +178,7 @@ impl Exchange {
                 Event::Request { id, message, from } => self.request(ctx, id, &message, from, out),
                 Event::Response { id, branch, message } => self.response(ctx, id, branch, &message, out),
                 Event::Ack { message, .. } => self.ack(ctx, &message, out),
+                Event::Stray { .. } => {}
                 Event::Exhausted { id } => self.next_group(ctx, id, out),
                 Event::Unreachable { id, branch, status } => self.unreachable(ctx, id, branch, status, out),
                 Event::Refused { id, branch, status } => {

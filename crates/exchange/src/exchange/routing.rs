@@ -237,7 +237,7 @@ impl Exchange {
         self.edit.clear();
         way.lead(&mut self.edit, msg, own);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
-        let identity = Identity { sent_by, branch_suffix: b"" };
+        let identity = Identity { sent_by, branch_suffix: b"", key: None };
         self.core.forward_ack(ctx, message, hop, identity, &mut self.edit, &mut self.hub.sink(out));
     }
 

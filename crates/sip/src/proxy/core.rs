@@ -2,7 +2,9 @@
 
 use super::context::{Branch as Copy, BranchState, Context};
 use super::wire::{declare_length, refusal, write_forwarded, write_via};
-use crate::transaction::{self as tx, Branch, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing};
+use crate::transaction::{
+    self as tx, Branch, BranchKey, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing,
+};
 use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
 use causeway_node::{Ctx, Flow, NumberMap, Time, Timers};
 use std::collections::{HashSet, VecDeque};
@@ -56,6 +58,15 @@ pub enum Event {
         /// The response.
         outcome: Result<Message, Failure>,
     },
+    /// A response that belongs to no transaction, told only where [`Core::taking_strays`] was asked for: route it by
+    /// its Via fields, if [`crate::transaction::Branch::proves`] that they are ours (RFC 3261 §16.7), by
+    /// [`Core::forward_stray`].
+    Stray {
+        /// The response.
+        message: Message,
+        /// Where it came from.
+        from: Hop,
+    },
     /// An ACK for a 2xx: route it by [`Core::forward_ack`].
     Ack {
         /// The ACK.
@@ -99,6 +110,8 @@ pub struct Identity<'a> {
     pub sent_by: &'a [u8],
     /// Appended to the branch after a `-`: what loop detection needs (RFC 5393); may be empty.
     pub branch_suffix: &'a [u8],
+    /// Makes the branch of a request's first copy the same whenever that request comes; random without.
+    pub key: Option<&'a BranchKey>,
 }
 
 /// What shall happen when the place that a branch goes to cannot be reached.
@@ -121,6 +134,7 @@ pub struct Core {
     trying: Timers<ServerId>,
     pub(super) own: HashSet<ClientId>,
     pub(super) events: VecDeque<Event>,
+    strays: bool,
     scratch: Vec<u8>,
     via: Vec<u8>,
 }
@@ -129,6 +143,14 @@ impl Core {
     /// A proxy with these timers.
     pub fn new(timing: Timing) -> Self {
         Self { layer: Layer::new(timing), ..Self::default() }
+    }
+
+    /// Tells the element of responses without a transaction, and of CANCEL without an INVITE as of other requests:
+    /// for who may have lost its memory of them (RFC 3261 §16.7, §16.10).
+    pub fn taking_strays(mut self) -> Self {
+        self.strays = true;
+        self.layer.pass_cancels = true;
+        self
     }
 
     /// How many requests are under way.
@@ -254,9 +276,9 @@ impl Core {
         manner: Manner,
         sink: &mut impl Sink,
     ) -> Option<usize> {
+        let branch = self.branch(ctx, id, identity.key, sink);
         let context = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled && !c.declined)?;
         let request = context.request.as_ref()?;
-        let branch = Branch::new(ctx);
         write_via(&mut self.via, to.transport, identity, branch);
         write_forwarded(&mut self.scratch, request, &self.via, edit);
         declare_length(&mut self.scratch, request.msg(), to.transport);
@@ -272,6 +294,36 @@ impl Core {
         }
         self.owner.insert(client, (id, index));
         Some(index)
+    }
+
+    /// The branch of the next copy of a request. One that was repeated after it had been answered may have a
+    /// transaction with the same branch that waits for nothing more.
+    fn branch(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        key: Option<&BranchKey>,
+        sink: &mut impl Sink,
+    ) -> Branch {
+        let first = self.contexts.get(&id).filter(|context| context.branches.is_empty());
+        let request = first.and_then(|context| context.request.as_ref()).map(Message::msg);
+        let derived = key.zip(request).and_then(|(key, request)| {
+            Some((Branch::derive(key, &request.top_via()?, request)?, request.method()))
+        });
+        let Some((branch, method)) = derived else { return Branch::new(ctx) };
+        self.layer.make_way(branch, method);
+        self.digest(ctx.now, sink);
+        branch
+    }
+
+    /// Sends a response without a transaction to `to`, edited by `edit`; its top Via, our own, is popped here.
+    pub fn forward_stray(&mut self, response: &Message, to: Hop, edit: &mut Edit, sink: &mut impl Sink) {
+        let msg = response.msg();
+        edit.remove_top(msg, HeaderId::Via, 1);
+        self.scratch.clear();
+        edit.apply(msg, &mut self.scratch);
+        declare_length(&mut self.scratch, msg, to.transport);
+        sink.send(&to, &self.scratch);
     }
 
     /// Sends an ACK for a 2xx onwards; it has no transaction.
@@ -459,6 +511,9 @@ impl Core {
                 tx::Event::Failed { id, why } => self.on_failed(now, id, why, sink),
                 tx::Event::ClientEnded { id } => self.on_client_ended(id),
                 tx::Event::ServerEnded { id } => self.on_server_ended(id),
+                tx::Event::Stray { message, from } if self.strays => {
+                    self.events.push_back(Event::Stray { message, from });
+                }
                 tx::Event::Stray { .. } | tx::Event::Unacknowledged { .. } => {}
             }
         }

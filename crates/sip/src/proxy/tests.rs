@@ -1,7 +1,7 @@
 //! The proxy core between a scripted caller and scripted callees.
 
 use super::*;
-use crate::transaction::{Hop, ServerId, Sink, Timing, Transport};
+use crate::transaction::{BranchKey, Hop, ServerId, Sink, Timing, Transport};
 use crate::{Edit, HeaderId, Message, Method, RequestBuilder, response_to};
 use causeway_node::testing::CountingRng;
 use causeway_node::{Ctx, Flow, Time};
@@ -28,7 +28,7 @@ fn hop(n: u8) -> Hop {
 }
 
 const CALLER: u8 = 1;
-const IDENTITY: Identity<'static> = Identity { sent_by: b"198.51.100.1:5060", branch_suffix: b"" };
+const IDENTITY: Identity<'static> = Identity { sent_by: b"198.51.100.1:5060", branch_suffix: b"", key: None };
 
 fn request(method: Method<'_>, branch: &str, hops: u8) -> Message {
     let builder = RequestBuilder::new(method, b"sip:bob@example.com")
@@ -453,4 +453,53 @@ fn an_early_repetition_waits_like_the_first() {
     bench.run_for(Duration::from_millis(200));
     bench.receive(CALLER, request(Method::Invite, "a", 70));
     assert_eq!(bench.answers(), [100, 100]);
+}
+
+/// A request that comes again after this element has lost its memory is the same one for whoever is next.
+#[test]
+fn with_a_key_branches_are_the_same_after_a_restart() {
+    let key = BranchKey([5; 32]);
+    let identity = Identity { key: Some(&key), ..IDENTITY };
+    let branch_of = |bench: &mut Bench, method| {
+        bench.core = Core::new(Timing::default()).taking_strays();
+        let events = bench.receive(CALLER, request(method, "again", 70));
+        let [Event::Request { id, .. }] = events[..] else { panic!("{events:?}") };
+        let mut ctx = Ctx { now: bench.now, unix_ms: 0, rng: &mut bench.rng };
+        bench.core.forward(&mut ctx, id, hop(2), identity, &mut Edit::new(), &mut bench.wire).unwrap();
+        bench.sent(2, method).unwrap().msg().top_via().unwrap().branch().unwrap().to_vec()
+    };
+    let mut bench = Bench::new();
+    let first = branch_of(&mut bench, Method::Invite);
+    assert_eq!(branch_of(&mut bench, Method::Invite), first);
+    assert_eq!(branch_of(&mut bench, Method::Cancel), first, "a CANCEL finds the INVITE at the next element");
+    assert_ne!(branch_of(&mut bench, Method::Options), first);
+}
+
+/// RFC 3261 §17.1.2.2: the client transaction lives for timer K where the server transaction had none to wait for.
+#[test]
+fn a_repetition_after_the_answer_replaces_what_is_left_of_the_first() {
+    let key = BranchKey([5; 32]);
+    let identity = Identity { key: Some(&key), ..IDENTITY };
+    let mut bench = Bench::new();
+    let from = Hop { transport: Transport::Tunnel, ..hop(CALLER) };
+    for round in 1..=3 {
+        bench.core.receive(
+            &mut Ctx { now: bench.now, unix_ms: 0, rng: &mut bench.rng },
+            from,
+            request(Method::Options, "again", 70),
+            &mut bench.wire,
+        );
+        let events: Vec<Event> = std::iter::from_fn(|| bench.core.poll()).collect();
+        let Some(Event::Request { id, .. }) =
+            events.iter().find(|event| matches!(event, Event::Request { .. }))
+        else {
+            panic!("{events:?}")
+        };
+        let mut ctx = Ctx { now: bench.now, unix_ms: 0, rng: &mut bench.rng };
+        bench.core.forward(&mut ctx, *id, hop(2), identity, &mut Edit::new(), &mut bench.wire).unwrap();
+        bench.respond(2, 200, &[]);
+        assert_eq!(bench.answers(), vec![200; round]);
+    }
+    bench.run_for(Duration::from_secs(40));
+    assert!(bench.core.is_empty());
 }

@@ -157,6 +157,8 @@ pub struct Layer {
     serial: u64,
     scratch: Vec<u8>,
     index: Index,
+    /// A CANCEL without its INVITE goes to the element as any other request.
+    pub pass_cancels: bool,
     /// Requests not served because [`Layer::LIMIT`] was reached.
     pub refused: u64,
 }
@@ -281,6 +283,14 @@ impl Layer {
         }
     }
 
+    /// Ends a client transaction whose branch and method a new one will have, if there is one.
+    pub fn make_way(&mut self, branch: Branch, method: Method<'_>) {
+        let id = ClientId { branch, cancel: method == Method::Cancel };
+        if self.clients.contains_key(&id) {
+            self.end(Owner::Client(id));
+        }
+    }
+
     /// Forgets a server transaction that will never be answered.
     pub fn abandon(&mut self, id: ServerId) {
         if self.servers.contains_key(&id) {
@@ -358,7 +368,7 @@ impl Layer {
         let is_cancel = method == Method::Cancel;
         let (message, hop) = super::response_path::stamp(message, from);
         let id = self.add_server(&message.msg(), hop);
-        if is_cancel {
+        if is_cancel && (cancelled.is_some() || !self.pass_cancels) {
             self.receive_cancel(now, id, cancelled, message, sink);
         } else {
             self.events.push_back(Event::Request { id, message, from });

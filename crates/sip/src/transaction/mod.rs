@@ -18,7 +18,7 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
-pub use branch::Branch;
+pub use branch::{Branch, BranchKey};
 pub use layer::{ClientId, Event, Failure, Layer, ServerId};
 pub use machine::{Client, Server, Step, Timer};
 pub use timing::Timing;

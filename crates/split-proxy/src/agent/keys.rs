@@ -54,6 +54,13 @@ impl Agent {
         for aor in self.registrations.aors(SELF) {
             self.offer_key(ctx, link, &aor, out);
         }
+        // Who is registered no longer has had a key on an earlier connection of the session.
+        let Some(link) = self.half.links.get_mut(link) else { return };
+        for aor in link.keys.aors() {
+            if self.registrations.credential(SELF, &aor).is_none() {
+                link.keys.end(&mut link.tunnel, &aor, DropReason::Ended);
+            }
+        }
     }
 
     fn end_key(&mut self, aor: &[u8], out: &mut Outbox) {

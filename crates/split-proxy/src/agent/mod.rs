@@ -6,17 +6,19 @@ mod keys;
 mod phones;
 mod places;
 mod routing;
+mod sessions;
 mod status;
 mod uplink;
 
 pub use config::{AgentConfig, ContactAddress, HttpProxy};
+pub use sessions::SPACES;
 
 use crate::half::{Half, Lost, from_tunnel};
 use crate::keys::Registrations;
-use causeway_node::{Ctx, Flow, Input, Level, Node, Outbox, Status, Time};
+use causeway_node::{Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time};
 use causeway_sip::Edit;
 use causeway_sip::proxy::Event;
-use causeway_sip::transaction::ServerId;
+use causeway_sip::transaction::{BranchKey, ServerId};
 use causeway_tunnel::{GoodbyeReason, Instance};
 use demand::Demand;
 use phones::Phones;
@@ -31,6 +33,11 @@ pub struct Agent {
     uplink: Uplink,
     /// The link of the session, with a connection or without.
     session: Option<usize>,
+    /// Tickets on their way to the disk: the record, and the name of their link.
+    tickets: VecDeque<(u64, Flow)>,
+    /// What was on disk, until the start.
+    restored: Vec<Record>,
+    key: Option<BranchKey>,
     phones: Phones,
     /// What the keys of users are inherited from.
     registrations: Registrations,
@@ -45,8 +52,9 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that has not started yet.
-    pub fn new(config: AgentConfig) -> Self {
+    /// An agent that has not started yet. `records` are those of the spaces [`crate::AGENT_SPACES`] that it has put
+    /// out before; others are passed over.
+    pub fn new(config: AgentConfig, records: impl IntoIterator<Item = Record>) -> Self {
         let half = Half::new(
             config.listen,
             config.timing,
@@ -60,6 +68,9 @@ impl Agent {
             half,
             uplink: Uplink::new(),
             session: None,
+            tickets: VecDeque::new(),
+            restored: records.into_iter().collect(),
+            key: None,
             phones: Phones::default(),
             registrations: Registrations::default(),
             waiting: VecDeque::new(),
@@ -83,6 +94,8 @@ impl Agent {
             let c = &self.config;
             self.half = Half::new(c.listen, c.timing, c.tunnel.clone(), c.media, c.limits, c.marks);
         }
+        // Before any port is bound for whoever calls next.
+        self.restore(ctx, out);
         self.half.start(ctx.now, out);
         self.sweep = ctx.now + crate::half::SWEEP;
         match self.config.on_demand {
@@ -107,9 +120,13 @@ impl Agent {
     ) {
         let again = self.session.filter(|id| self.half.ask_again(ctx.now, *id, (flow, peer), exporter, out));
         let link = match again {
-            Some(link) => link,
+            Some(link) => {
+                self.keep_epoch(link, out);
+                link
+            }
             None => {
                 if let Some(old) = self.session.take() {
+                    self.forget_session(old, out);
                     self.half.drop_link(ctx.now, old, false, out);
                 }
                 self.half.new_link(ctx, flow, peer, exporter, out)
@@ -127,6 +144,7 @@ impl Agent {
             if let Some(why) = heard.fresh {
                 let host = self.contact();
                 out.notice(Level::Warn, format!("the session with {host} is gone, its calls end: {why}"));
+                self.forget_session(id, out);
                 self.half.begin_anew(ctx.now, id, out);
                 self.events(ctx, out);
                 continue;
@@ -155,12 +173,6 @@ impl Agent {
         }
     }
 
-    fn keep_ticket(&mut self, id: usize, out: &mut Outbox) {
-        let Some(link) = self.half.links.get_mut(id) else { return };
-        link.tunnel.ticket_kept();
-        link.wake(out);
-    }
-
     /// The tunnel has lost its connection: what is on it waits for another one, or ends.
     fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: Lost, out: &mut Outbox) {
         if lost.unwanted {
@@ -174,6 +186,7 @@ impl Agent {
         if self.half.park(ctx.now, id, &lost, grace, out) {
             self.uplink.hurry = self.half.links.get(id).and_then(|link| link.until);
         } else {
+            self.forget_session(id, out);
             self.half.drop_link(ctx.now, id, lost.open, out);
             self.session = self.session.filter(|session| *session != id);
             self.uplink.hurry = None;
@@ -204,6 +217,7 @@ impl Agent {
                 }
                 Event::Request { id, message, from } => self.on_phone_request(ctx, id, &message, from, out),
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
+                Event::Stray { message, from } => drop(self.stray(ctx, &message, from, out)),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
                     self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
@@ -235,7 +249,7 @@ impl Agent {
         self.end_keys(ctx.now, out);
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
-            self.phones.sweep(ctx.now);
+            self.phones.sweep(ctx.now, out);
         }
         self.events(ctx, out);
     }
@@ -312,6 +326,7 @@ impl Agent {
             Input::Answer { question, answer } => {
                 self.uplink.answer(ctx, &self.config, question, answer, out);
             }
+            Input::Persisted { seq } => self.persisted(seq, out),
             Input::Timeout => self.timeout(ctx, out),
             Input::Drain => self.draining = true,
             _ => {}
@@ -326,6 +341,7 @@ impl Node for Agent {
         if self.draining && self.uplink.state != State::Stopped {
             self.drain(out);
         }
+        self.half.keep(out);
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -1,13 +1,17 @@
 //! The phones on the LAN: where each of the contacts that they have named can be reached.
 
 use crate::keys::identity;
-use causeway_node::Time;
+use crate::records::{put, remove, value_of};
+use causeway_node::{Ctx, Outbox, Record, Time};
 use causeway_sip::transaction::{Hop, Transport};
 use causeway_sip::{Contact, Method, Msg, Uri};
+use serde_json::json;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// The record space of registered phones, by contact.
+pub(super) const SPACE: &str = "agent.phone";
 /// Contacts remembered at most; the one unused for longest gives way.
 const MAX_PHONES: usize = 10_000;
 /// A contact that is neither registered nor seen for this long is forgotten.
@@ -19,6 +23,8 @@ pub(super) struct Phone {
     /// What it is registered as, until when.
     pub registered: Option<(String, Time)>,
     seen: Time,
+    /// It has a record.
+    kept: bool,
 }
 
 impl Phone {
@@ -46,7 +52,8 @@ impl Phones {
                 Some(phone) => (phone.hop, phone.seen) = (hop, now),
                 None => {
                     self.make_room();
-                    self.by_contact.insert(addr.uri.into(), Phone { hop, registered: None, seen: now });
+                    self.by_contact
+                        .insert(addr.uri.into(), Phone { hop, registered: None, seen: now, kept: false });
                 }
             }
         }
@@ -57,8 +64,33 @@ impl Phones {
         self.by_contact.get(contact).map(|phone| phone.hop)
     }
 
+    /// Takes up the registered phones that spoke over UDP; one that had a connection opens another. `hop` gives the
+    /// way to an address.
+    pub(super) fn restore(
+        &mut self,
+        records: &[Record],
+        now: Time,
+        unix_ms: u64,
+        mut hop: impl FnMut(SocketAddr, &mut Outbox) -> Hop,
+        out: &mut Outbox,
+    ) {
+        for record in records {
+            let Some((peer, aor, until)) = read(record).filter(|(_, _, until)| *until > unix_ms) else {
+                if record.space == SPACE {
+                    remove(SPACE, &record.key, out);
+                }
+                continue;
+            };
+            let until = now + Duration::from_millis(until - unix_ms);
+            let hop = hop(peer, out);
+            let phone = Phone { hop, registered: Some((aor, until)), seen: now, kept: true };
+            self.by_contact.insert(record.key.clone().into(), phone);
+        }
+    }
+
     /// Notes what a 2xx to a REGISTER says of the contacts here.
-    pub(super) fn registered(&mut self, now: Time, response: Msg<'_>) {
+    pub(super) fn registered(&mut self, ctx: &Ctx<'_>, response: Msg<'_>, out: &mut Outbox) {
+        let now = ctx.now;
         if response.cseq().is_none_or(|cseq| cseq.method != Method::Register) {
             return;
         }
@@ -76,6 +108,20 @@ impl Phones {
                 && seconds > 0
             {
                 phone.registered = Some((aor.clone(), now + Duration::from_secs(seconds.into())));
+                if phone.hop.transport == Transport::Udp {
+                    let value = json!({
+                        "phone": phone.hop.peer.to_string(),
+                        "aor": aor,
+                        "until_ms": ctx.unix_ms + u64::from(seconds) * 1000,
+                    });
+                    put(SPACE, addr.uri, &value, out);
+                    phone.kept = true;
+                }
+            }
+        }
+        for (contact, phone) in &mut self.by_contact {
+            if phone.registered.is_none() && std::mem::take(&mut phone.kept) {
+                remove(SPACE, contact, out);
             }
         }
     }
@@ -94,10 +140,13 @@ impl Phones {
         own.map(|(_, until)| *until).max()
     }
 
-    pub(super) fn sweep(&mut self, now: Time) {
-        self.by_contact.retain(|_, phone| {
+    pub(super) fn sweep(&mut self, now: Time, out: &mut Outbox) {
+        self.by_contact.retain(|contact, phone| {
             if phone.registered.as_ref().is_some_and(|(_, until)| *until < now) {
                 phone.registered = None;
+                if std::mem::take(&mut phone.kept) {
+                    remove(SPACE, contact, out);
+                }
             }
             phone.registered.is_some() || now.since(phone.seen) < FORGOTTEN
         });
@@ -112,6 +161,13 @@ impl Phones {
             self.by_contact.remove(&contact);
         }
     }
+}
+
+/// Where a phone is, what it is registered as, and until when (unix milliseconds).
+fn read(record: &Record) -> Option<(SocketAddr, String, u64)> {
+    let value = value_of(record, SPACE)?;
+    let text = |name: &str| value.get(name)?.as_str();
+    Some((text("phone")?.parse().ok()?, text("aor")?.to_owned(), value.get("until_ms")?.as_u64()?))
 }
 
 /// Requests for a phone go where its own came from. A phone that does not ask for `rport` over UDP may listen

@@ -136,7 +136,7 @@ impl Agent {
             Ok(None) => {}
             Err(why) => return self.reply(ctx, id, why.status(), Some(&why.to_string()), out),
         }
-        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: b"" };
+        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: b"", key: self.key.as_ref() };
         let (core, mut wire) = self.half.split(out);
         core.forward(ctx, id, hop, identity, &mut self.edit, &mut wire);
     }
@@ -158,7 +158,7 @@ impl Agent {
         self.edit.clear();
         let status = msg.status().unwrap_or(500);
         if from_phone {
-            self.phone_is_answered(ctx.now, message, asker, asked_in_dialog);
+            self.phone_is_answered(ctx, message, asker, asked_in_dialog, out);
             self.registration_answered(ctx, id, msg, out);
         } else {
             if let Some(phone) = self.phone_of(ctx.now, id, out) {
@@ -190,7 +190,14 @@ impl Agent {
 
     /// A phone must send further requests of a dialog through here: it takes its route set from the bottom
     /// of Record-Route up (RFC 3261 §12.1.2), so that ours stands there. Nobody else gets to see it.
-    fn phone_is_answered(&mut self, now: Time, message: &Message, asker: Hop, asked_in_dialog: bool) {
+    pub(super) fn phone_is_answered(
+        &mut self,
+        ctx: &Ctx<'_>,
+        message: &Message,
+        asker: Hop,
+        asked_in_dialog: bool,
+        out: &mut Outbox,
+    ) {
         let msg = message.msg();
         let status = msg.status().unwrap_or(500);
         if (101..300).contains(&status) && begins_dialog(msg) && !asked_in_dialog {
@@ -198,8 +205,8 @@ impl Agent {
             self.edit.append(msg, b"Record-Route", &[route.as_bytes()]);
         }
         if (200..300).contains(&status) {
-            self.phones.registered(now, msg);
-            self.demand.learn(now, msg);
+            self.phones.registered(ctx, msg, out);
+            self.demand.learn(ctx.now, msg);
         }
     }
 
@@ -222,7 +229,7 @@ impl Agent {
             Ok(None) => {}
             Err(_) => self.edit.set_body(msg, b""),
         }
-        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: b"" };
+        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: b"", key: None };
         let (core, mut wire) = self.half.split(out);
         core.forward_ack(ctx, message, hop, identity, &mut self.edit, &mut wire);
     }

@@ -68,6 +68,12 @@ pub(super) struct Dialog {
 
 #[derive(Debug)]
 pub(crate) struct Leg {
+    /// Names its record.
+    pub(super) serial: u64,
+    /// A hash of its record as it was written last.
+    pub(super) kept: Option<u64>,
+    /// It was being set up when this half restarted: until when an answer is waited for.
+    pub(super) orphan: Option<Time>,
     pub link: usize,
     pub call_id: Box<[u8]>,
     /// Whether the phone behind the tunnel has called.
@@ -82,6 +88,10 @@ pub(crate) struct Leg {
     pub(super) parties: Vec<Box<[u8]>>,
     /// By which the contact point knows its descriptions again.
     pub(super) token: Option<LegToken>,
+    /// The branch of the INVITE that it was set up for, as it came.
+    pub(super) branch: Box<[u8]>,
+    /// The Record-Route of the INVITE to the phone.
+    pub(super) routes: Vec<Box<[u8]>>,
     /// INVITEs without a final answer.
     pub(super) pending: usize,
     pub(super) confirmed: Vec<Dialog>,
@@ -89,7 +99,7 @@ pub(crate) struct Leg {
 
 impl Leg {
     pub(super) fn is_over(&self) -> bool {
-        self.pending == 0 && self.confirmed.is_empty()
+        self.pending == 0 && self.confirmed.is_empty() && self.orphan.is_none()
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {

@@ -8,6 +8,7 @@
 mod leg;
 mod local;
 mod passage;
+mod store;
 mod undo;
 
 use crate::keys::LaneKeys;
@@ -16,19 +17,21 @@ use crate::marks::Marks;
 use crate::media::{Media, MediaConfig};
 use causeway_node::{Outbox, Time};
 use causeway_sip::transaction::ServerId;
-use causeway_sip::{Method, Msg};
+use causeway_sip::{HeaderId, Method, Msg, Via};
 use causeway_tunnel::{Lane, Role};
 pub use leg::CallLimits;
 use leg::{Dialog, Key};
 pub(crate) use leg::{Leg, Refusal};
 use slab::Slab;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use undo::Changes;
 
 /// Parties that one leg keeps apart: beyond it further early dialogs share the last one's place.
 const MAX_PARTIES: usize = 32;
+/// Routes of one INVITE that are remembered.
+const MAX_ROUTES: usize = 16;
 /// A confirmed call without any packet or message for this long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(2 * 3600);
 
@@ -74,6 +77,12 @@ pub(crate) struct Calls {
     asked: HashMap<ServerId, Asked>,
     /// What the description at hand changes.
     changes: Changes,
+    /// The record space of legs, the number of the newest, and those that have changed.
+    space: &'static str,
+    serial: u64,
+    changed: BTreeSet<usize>,
+    /// Some legs are older than this process.
+    restored: bool,
     /// Descriptions from the tunnel that named lanes they must not, addresses that are not allowed.
     pub refused: u64,
 }
@@ -91,6 +100,10 @@ impl Calls {
             by_key: HashMap::new(),
             asked: HashMap::new(),
             changes: Changes::default(),
+            space: Self::space(role),
+            serial: 0,
+            changed: BTreeSet::new(),
+            restored: false,
             refused: 0,
         }
     }
@@ -116,7 +129,11 @@ impl Calls {
         let invite = msg.method() == Method::Invite;
         let phone_tag = if passing.from_phone { msg.from_tag() } else { msg.to_tag() };
         let known = self.find(passing.link, msg, phone_tag);
-        let leg = match known {
+        let again = || {
+            let may_be = invite && self.restored && !passing.from_phone;
+            may_be.then(|| self.find_asked(passing.link, msg, branch_of(msg.top_via())))?
+        };
+        let leg = match known.or_else(again) {
             Some(leg) => leg,
             None if invite => self.new_leg(passing, phone_tag, links)?,
             None => return Ok(None),
@@ -132,6 +149,8 @@ impl Calls {
         match (id, self.legs.get_mut(leg)) {
             (Some(id), Some(entry)) => {
                 entry.active = passing.now;
+                // A request that comes again is what was waited for.
+                entry.orphan = entry.orphan.filter(|_| !invite);
                 entry.pending += usize::from(invite);
                 let asked = Asked { leg, from_phone: passing.from_phone, pending: invite, changes };
                 self.asked.insert(id, asked);
@@ -181,6 +200,52 @@ impl Calls {
         body
     }
 
+    /// The same for a response whose request is not known any more: this half has restarted since. `None` if there is
+    /// no such leg; else the body that it goes on with if that changes.
+    pub(crate) fn stray(
+        &mut self,
+        passing: &Passing<'_>,
+        links: &mut Links,
+        out: &mut Outbox,
+    ) -> Option<Option<Vec<u8>>> {
+        let msg = passing.msg;
+        let leg = self.leg_of_stray(passing.link, msg, passing.from_phone)?;
+        let (phone_tag, far_tag) = match passing.from_phone {
+            true => (msg.from_tag(), msg.to_tag()),
+            false => (msg.to_tag(), msg.from_tag()),
+        };
+        let body = self.pass(leg, far_tag, passing, !passing.from_phone, links, out).unwrap_or_else(|_| {
+            self.refused += 1;
+            Some(Vec::new())
+        });
+        let (status, method) = (msg.status()?, msg.cseq()?.method);
+        if status >= 200 && matches!(method, Method::Invite | Method::Bye) {
+            match method {
+                Method::Bye => self.hang_up(leg, phone_tag, far_tag),
+                _ if status < 300 => self.confirm(leg, phone_tag, far_tag),
+                _ => {}
+            }
+            if let Some(entry) = self.legs.get_mut(leg) {
+                (entry.active, entry.orphan) = (passing.now, None);
+            }
+            self.release_if_over(leg, links, out);
+        }
+        Some(body)
+    }
+
+    /// The Record-Route of the INVITE that a leg was set up for, which a callee echoes (RFC 3261 §12.1.1).
+    pub(crate) fn routes_of_stray(&mut self, link: usize, msg: Msg<'_>) -> Vec<Box<[u8]>> {
+        let leg = self.leg_of_stray(link, msg, false).and_then(|leg| self.legs.get(leg));
+        leg.map(|leg| leg.routes.clone()).unwrap_or_default()
+    }
+
+    /// The tunnel that a response to a call from a phone goes into, when its request is not known any more.
+    pub(crate) fn link_of_stray(&self, msg: Msg<'_>) -> Option<usize> {
+        let (call_id, tag) = (msg.call_id()?, msg.from_tag()?);
+        let asked = |leg: &Leg| *leg.call_id == *call_id && leg.keys.iter().any(|key| **key == *tag);
+        self.legs.iter().find(|(_, leg)| leg.from_phone && asked(leg)).map(|(_, leg)| leg.link)
+    }
+
     /// No (further) response to this request is to come.
     pub(crate) fn ended(&mut self, now: Time, id: ServerId, links: &mut Links, out: &mut Outbox) {
         self.answered(now, id, false, links, out);
@@ -220,6 +285,9 @@ impl Calls {
         let stale = |leg: &Leg| {
             let packets = leg.joints.iter().flatten().flat_map(|joint| [2 * joint.pair, 2 * joint.pair + 1]);
             let last = packets.filter_map(|index| Some(media.joined(index)?.last)).max();
+            if let Some(until) = leg.orphan {
+                return until <= now;
+            }
             leg.pending == 0 && now.since(last.map_or(leg.active, |last| last.max(leg.active))) > FORGOTTEN
         };
         let stale: Vec<usize> = self.legs.iter().filter(|(_, leg)| stale(leg)).map(|(id, _)| id).collect();
@@ -243,6 +311,15 @@ impl Calls {
         self.by_key.get(&key).copied()
     }
 
+    /// The leg that this very INVITE to a phone has set up before: one that comes again after a restart, when no
+    /// transaction knows it.
+    fn find_asked(&self, link: usize, msg: Msg<'_>, branch: &[u8]) -> Option<usize> {
+        let call_id = msg.call_id().filter(|_| !branch.is_empty())?;
+        let same = |leg: &Leg| *leg.branch == *branch && *leg.call_id == *call_id && leg.link == link;
+        let found = self.legs.iter().find(|(_, leg)| !leg.from_phone && same(leg));
+        found.map(|(id, _)| id)
+    }
+
     fn new_leg(
         &mut self,
         passing: &Passing<'_>,
@@ -254,7 +331,17 @@ impl Calls {
             return Err(Refusal::Calls);
         }
         link.calls += 1;
+        self.serial += 1;
+        let routes = match passing.from_phone {
+            true => Vec::new(),
+            false => passing.msg.values(HeaderId::RecordRoute).take(MAX_ROUTES).map(Into::into).collect(),
+        };
         let leg = self.legs.insert(Leg {
+            serial: self.serial,
+            kept: None,
+            orphan: None,
+            branch: branch_of(passing.msg.top_via()).into(),
+            routes,
             link: passing.link,
             call_id: passing.msg.call_id().unwrap_or_default().into(),
             from_phone: passing.from_phone,
@@ -276,6 +363,7 @@ impl Calls {
 
     fn add_key(&mut self, leg: usize, tag: &[u8]) {
         let Some(entry) = self.legs.get_mut(leg) else { return };
+        self.changed.insert(leg);
         if entry.keys.len() < MAX_PARTIES && !entry.keys.iter().any(|key| &**key == tag) {
             entry.keys.push(tag.into());
             let key = Key { link: entry.link, call_id: entry.call_id.clone(), phone_tag: tag.into() };
@@ -286,6 +374,7 @@ impl Calls {
     fn confirm(&mut self, leg: usize, phone_tag: Option<&[u8]>, far_tag: Option<&[u8]>) {
         let Some(entry) = self.legs.get_mut(leg) else { return };
         let (phone, far) = (phone_tag.unwrap_or_default(), far_tag.unwrap_or_default());
+        self.changed.insert(leg);
         let known = entry.confirmed.iter().any(|d| &*d.phone_tag == phone && &*d.far_tag == far);
         if !known && entry.confirmed.len() < MAX_PARTIES {
             entry.confirmed.push(Dialog { phone_tag: phone.into(), far_tag: far.into() });
@@ -303,6 +392,7 @@ impl Calls {
 
     fn hang_up(&mut self, leg: usize, phone_tag: Option<&[u8]>, far_tag: Option<&[u8]>) {
         let Some(entry) = self.legs.get_mut(leg) else { return };
+        self.changed.insert(leg);
         let (phone, far) = (phone_tag.unwrap_or_default(), far_tag.unwrap_or_default());
         entry.confirmed.retain(|d| &*d.phone_tag != phone || &*d.far_tag != far);
     }
@@ -315,6 +405,7 @@ impl Calls {
 
     fn release(&mut self, leg: usize, links: &mut Links, out: &mut Outbox) {
         let Some(entry) = self.legs.try_remove(leg) else { return };
+        self.forget(&entry, out);
         for tag in entry.keys {
             let key = Key { link: entry.link, call_id: entry.call_id.clone(), phone_tag: tag };
             if self.by_key.get(&key) == Some(&leg) {
@@ -334,4 +425,8 @@ impl Calls {
             link.calls = link.calls.saturating_sub(1);
         }
     }
+}
+
+fn branch_of<'a>(via: Option<Via<'a>>) -> &'a [u8] {
+    via.and_then(|via| via.branch()).unwrap_or_default()
 }

@@ -79,6 +79,7 @@ impl Calls {
             }
             Role::Agent => None,
         };
+        self.changed.insert(leg);
         let ports = if into_tunnel {
             let token = description::token(sdp);
             let (tag, token) = (net_tag.unwrap_or_default(), token.as_deref());

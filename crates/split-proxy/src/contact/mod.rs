@@ -11,6 +11,7 @@ mod responses;
 mod routing;
 mod sessions;
 mod status;
+mod strays;
 mod tokens;
 
 pub use config::{Cidr, CidrError, ContactConfig, Limits, Mode};
@@ -18,12 +19,13 @@ pub use tokens::SPACE;
 
 use crate::half::{Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
 use crate::links::Link;
+use crate::records::{branch_key, put_branch_key};
 use admission::Gauge;
 use causeway_node::{
     Answer, Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire,
 };
 use causeway_sip::proxy::Event;
-use causeway_sip::transaction::Hop;
+use causeway_sip::transaction::{BranchKey, Hop};
 use causeway_sip::{Edit, Message};
 use causeway_tunnel::{GoodbyeReason, Instance};
 use owners::Owners;
@@ -33,6 +35,11 @@ use std::net::{IpAddr, SocketAddr};
 use tokens::Tokens;
 
 const LISTENER: Flow = Flow(TUNNEL_FLOW);
+/// The record space of the key that branches are made from.
+const KEY_SPACE: &str = "contact.key";
+/// All record spaces of a contact point.
+pub const SPACES: &[&str] =
+    &[SPACE, KEY_SPACE, "contact.session", "contact.leg", owners::DIALOGS, owners::OWNERS];
 
 /// The operator's half of the split proxy; see the [crate's page](crate).
 pub struct ContactPoint {
@@ -41,6 +48,10 @@ pub struct ContactPoint {
     owners: Owners,
     tokens: Tokens,
     sessions: Sessions,
+    /// What was on disk, until the start.
+    restored: Vec<Record>,
+    key: Option<BranchKey>,
+    started: Time,
     gauges: HashMap<usize, Gauge>,
     per_address: HashMap<IpAddr, usize>,
     sweep: Time,
@@ -59,10 +70,11 @@ struct Counters {
     foreign: u64,
     tunnels_refused: u64,
     tickets_refused: u64,
+    strays: u64,
 }
 
 impl ContactPoint {
-    /// A contact point that has not started yet. `records` are those of the space [`SPACE`] that it has put
+    /// A contact point that has not started yet. `records` are those of the spaces [`SPACES`] that it has put
     /// out before; others are passed over.
     pub fn new(config: ContactConfig, records: impl IntoIterator<Item = Record>) -> Self {
         let calls = config.limits.calls;
@@ -75,6 +87,9 @@ impl ContactPoint {
             owners: Owners::default(),
             tokens: Tokens::default(),
             sessions: Sessions::default(),
+            restored: Vec::new(),
+            key: None,
+            started: Time::ZERO,
             gauges: HashMap::new(),
             per_address: HashMap::new(),
             sweep: Time::ZERO,
@@ -84,7 +99,8 @@ impl ContactPoint {
             keys: keys::Keys::default(),
             config,
         };
-        for stored in records.into_iter().filter_map(|record| tokens::restore(&record)) {
+        contact.restored = records.into_iter().collect();
+        for stored in contact.restored.iter().filter_map(tokens::restore) {
             let owner = contact.owners.of(Some(stored.instance));
             let mut token = stored.token;
             token.owner = owner;
@@ -95,7 +111,26 @@ impl ContactPoint {
             }
             contact.tokens.insert(stored.name, token);
         }
+        contact.owners.restore(&contact.restored);
+        contact.key = branch_key(&contact.restored, KEY_SPACE);
+        contact.restored.retain(|record| !matches!(record.space, SPACE | KEY_SPACE));
         contact
+    }
+
+    fn start(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
+        self.started = ctx.now;
+        self.sweep = ctx.now + crate::half::SWEEP;
+        if self.key.is_none() {
+            let key = BranchKey(ctx.random());
+            put_branch_key(KEY_SPACE, &key, out);
+            self.key = Some(key);
+        }
+        // Before any port is bound for whoever comes next.
+        let records = std::mem::take(&mut self.restored);
+        self.restore_sessions(ctx, &records, out);
+        self.owners.restore_dialogs(&records, ctx.now);
+        self.half.start(ctx.now, out);
+        out.listen(LISTENER, self.config.tunnel_listen, Wire::Tls, Class::Media);
     }
 
     /// How many tunnels are open.
@@ -128,6 +163,9 @@ impl ContactPoint {
 
     fn stream(&mut self, ctx: &mut Ctx<'_>, flow: Flow, bytes: &[u8], out: &mut Outbox) {
         let Some(mut id) = self.half.links.id(flow) else { return };
+        if self.half.links.get(id).is_some_and(|link| link.claims) {
+            self.take_over(ctx, id, out);
+        }
         let mut input = bytes;
         loop {
             let heard = self.half.tunnel_bytes(ctx.now, id, &mut input, out);
@@ -137,7 +175,6 @@ impl ContactPoint {
             }
             if heard.up {
                 self.up(ctx, id, out);
-                self.make_ticket(ctx, id, out);
             }
             if heard.ticket_kept {
                 self.ticket_kept(id, out);
@@ -151,12 +188,29 @@ impl ContactPoint {
         }
     }
 
-    /// The peer has said who it is: an agent that comes again takes its registrations over, and its old
-    /// tunnel ends.
+    /// The peer has said who it is. An agent that has another tunnel takes its place only once it has reacted to our
+    /// Hello: one that was held up on the way, and given up by the agent long ago, must not end what came later.
     fn up(&mut self, ctx: &mut Ctx<'_>, id: usize, out: &mut Outbox) {
         let Some(link) = self.half.links.get_mut(id) else { return };
-        let hello = link.tunnel.peer();
-        let instance: Option<Instance> = hello.and_then(|hello| hello.instance);
+        let instance: Option<Instance> = link.tunnel.peer().and_then(|hello| hello.instance);
+        let owner = self.owners.of(instance);
+        link.claims = self.owners.get(owner).is_some_and(|owner| owner.link.is_some_and(|old| old != id));
+        if !link.claims {
+            link.owner = owner;
+            let text = format!("tunnel from {} is up", link.peer);
+            out.notice(Level::Info, text);
+            if let Some(owner) = self.owners.get_mut(owner) {
+                owner.link = Some(id);
+            }
+        }
+        self.make_ticket(ctx, id, out);
+    }
+
+    /// An agent that comes again takes its registrations over, and its old tunnel ends.
+    fn take_over(&mut self, ctx: &mut Ctx<'_>, id: usize, out: &mut Outbox) {
+        let Some(link) = self.half.links.get_mut(id) else { return };
+        link.claims = false;
+        let instance: Option<Instance> = link.tunnel.peer().and_then(|hello| hello.instance);
         let owner = self.owners.of(instance);
         link.owner = owner;
         let text = format!("tunnel from {} is up", link.peer);
@@ -172,11 +226,13 @@ impl ContactPoint {
                 owner.link = Some(id);
             }
         }
+        self.ticket_kept(id, out);
     }
 
     /// A tunnel has lost its connection: what is on it waits for another one, or ends.
     fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: &Lost, out: &mut Outbox) {
-        if !self.half.park(ctx.now, id, lost, self.config.grace, out) {
+        let claims = self.half.links.get(id).is_some_and(|link| link.claims);
+        if claims || !self.half.park(ctx.now, id, lost, self.config.grace, out) {
             return self.drop_tunnel(ctx, id, &lost.why, lost.open, out);
         }
         if let Some(link) = self.half.links.get(id) {
@@ -253,6 +309,7 @@ impl ContactPoint {
                     self.on_operator_request(ctx, id, &message, from, out)
                 }
                 Event::Response { id, message, .. } => self.response(ctx, id, &message, out),
+                Event::Stray { message, from } => self.stray(ctx, &message, from, out),
                 Event::Ack { message, from } => self.ack(ctx, &message, from, out),
                 Event::Answered { id, .. } | Event::Ended { id } => {
                     self.half.calls.ended(ctx.now, id, &mut self.half.links, out);
@@ -278,7 +335,7 @@ impl ContactPoint {
         if ctx.now >= self.sweep {
             self.sweep = ctx.now + crate::half::SWEEP;
             self.tokens.sweep(ctx.unix_ms, out);
-            self.owners.sweep(ctx.now, ctx.unix_ms, &self.tokens);
+            self.owners.sweep(ctx.now, ctx.unix_ms, &self.tokens, out);
         }
         self.events(ctx, out);
     }
@@ -314,11 +371,7 @@ impl ContactPoint {
             return;
         }
         match input {
-            Input::Start => {
-                self.half.start(ctx.now, out);
-                self.sweep = ctx.now + crate::half::SWEEP;
-                out.listen(LISTENER, self.config.tunnel_listen, Wire::Tls, Class::Media);
-            }
+            Input::Start => self.start(ctx, out),
             Input::Stream { flow, bytes } => self.stream(ctx, flow, bytes, out),
             Input::Opened { flow, listener: Some(LISTENER), peer, exporter, .. } => {
                 self.accept(ctx, flow, peer, exporter, out);
@@ -343,6 +396,7 @@ impl Node for ContactPoint {
         if self.draining {
             self.drain(out);
         }
+        self.half.keep(out);
     }
 
     fn deadline(&self) -> Option<Time> {

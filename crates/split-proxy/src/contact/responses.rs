@@ -57,7 +57,7 @@ impl ContactPoint {
     }
 
     /// The operator has answered an agent.
-    fn edit_operators_response(
+    pub(super) fn edit_operators_response(
         &mut self,
         ctx: &mut Ctx<'_>,
         asker: Hop,
@@ -72,15 +72,46 @@ impl ContactPoint {
         if method == Method::Register && (200..300).contains(&status) {
             self.register_accepted(ctx, owner_id, msg, out);
         }
-        let most = self.config.limits.contacts;
-        let owner = self.owners.get_mut(owner_id)?;
         let key = DialogKey::of(msg, true)?;
         if begins_dialog(msg) && (101..300).contains(&status) {
-            owner.note_dialog(key, msg, ctx.now, most);
+            self.note_dialog(ctx, owner_id, key, msg, out);
         } else if method == Method::Bye && status >= 200 {
-            owner.end_dialog(&key);
+            self.end_dialog(owner_id, &key, out);
         }
         None
+    }
+
+    /// Notes a dialog that a response has made, with the route set that `routes` has.
+    fn note_dialog(
+        &mut self,
+        ctx: &Ctx<'_>,
+        owner: usize,
+        key: DialogKey,
+        routes: Msg<'_>,
+        out: &mut Outbox,
+    ) {
+        let routes = routes.addrs(HeaderId::RecordRoute).flatten().map(|route| route.uri.into()).collect();
+        self.note_dialog_with(ctx, owner, key, routes, out);
+    }
+
+    pub(super) fn note_dialog_with(
+        &mut self,
+        ctx: &Ctx<'_>,
+        owner: usize,
+        key: DialogKey,
+        routes: Vec<Box<[u8]>>,
+        out: &mut Outbox,
+    ) {
+        let most = self.config.limits.contacts;
+        if let Some(owner) = self.owners.get_mut(owner) {
+            owner.note_dialog(key, routes, ctx.now, most, out);
+        }
+    }
+
+    pub(super) fn end_dialog(&mut self, owner: usize, key: &DialogKey, out: &mut Outbox) {
+        if let Some(owner) = self.owners.get_mut(owner) {
+            owner.end_dialog(key, out);
+        }
     }
 
     /// A phone has answered the operator: the link that it has answered on, and the record to wait for.
@@ -103,16 +134,14 @@ impl ContactPoint {
         if (101..300).contains(&status) {
             seq = self.contacts_to_tokens(ctx, owner_id, msg, out).unwrap_or_default();
         }
-        let most = self.config.limits.contacts;
-        let Some(owner) = self.owners.get_mut(owner_id) else { return (None, seq) };
         if let Some(key) = DialogKey::of(msg, false) {
             if begins_dialog(msg) && (101..300).contains(&status) {
-                owner.note_dialog(key, request.msg(), ctx.now, most);
+                self.note_dialog(ctx, owner_id, key, request.msg(), out);
             } else if request.msg().method() == Method::Bye && status >= 200 {
-                owner.end_dialog(&key);
+                self.end_dialog(owner_id, &key, out);
             }
         }
-        (owner.link, seq)
+        (self.owners.get(owner_id).and_then(|owner| owner.link), seq)
     }
 
     /// A 2xx to a REGISTER: says who the agent may be from now on; its contacts become its own again.
@@ -143,5 +172,6 @@ impl ContactPoint {
         self.tokens.bind(owner_id, owner.instance, &aor, &bound, out);
         owner.admit(&aor, self.tokens.registered_until(owner_id, &aor), associated);
         owner.set_service_routes(msg);
+        owner.keep(out);
     }
 }

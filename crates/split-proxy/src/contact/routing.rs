@@ -11,6 +11,7 @@ use causeway_node::{Ctx, Outbox};
 use causeway_sip::proxy::Identity;
 use causeway_sip::transaction::{Hop, ServerId, Transport};
 use causeway_sip::{HeaderId, Message, Method, Msg, Uri};
+use std::net::IpAddr;
 
 impl ContactPoint {
     pub(super) fn reply(
@@ -98,7 +99,11 @@ impl ContactPoint {
             Err((status, reason)) => return self.reply(ctx, id, status, &reason, out),
         }
         let hop = self.upstream(ctx, msg, dialog.is_some(), routed, out);
-        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: mark.as_bytes() };
+        let identity = Identity {
+            sent_by: self.name.as_bytes(),
+            branch_suffix: mark.as_bytes(),
+            key: self.key.as_ref(),
+        };
         let (half, edit) = (&mut self.half, &mut self.edit);
         let mut forward = |out: &mut Outbox| {
             let (core, mut wire) = half.split(out);
@@ -149,7 +154,11 @@ impl ContactPoint {
             Ok(None) => {}
             Err((status, reason)) => return self.reply(ctx, id, status, &reason, out),
         }
-        let identity = Identity { sent_by: self.name.as_bytes(), branch_suffix: mark.as_bytes() };
+        let identity = Identity {
+            sent_by: self.name.as_bytes(),
+            branch_suffix: mark.as_bytes(),
+            key: self.key.as_ref(),
+        };
         let (core, mut wire) = self.half.split(out);
         core.forward(ctx, id, hop, identity, &mut self.edit, &mut wire);
     }
@@ -158,7 +167,7 @@ impl ContactPoint {
     pub(super) fn ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
         let identity_name = self.name.clone();
-        let identity = Identity { sent_by: identity_name.as_bytes(), branch_suffix: b"" };
+        let identity = Identity { sent_by: identity_name.as_bytes(), branch_suffix: b"", key: None };
         self.edit.clear();
         let hop = if from_tunnel(&from) {
             let Some(link) = self.half.links.of(&from) else { return };
@@ -196,10 +205,12 @@ impl ContactPoint {
 
     /// Whether a request from the network side is the operator's, or our own in a dialog between two phones.
     fn is_trusted(&self, from: &Hop, msg: Msg<'_>) -> bool {
-        let ip = from.peer.ip();
-        ip == self.config.upstream.ip()
-            || self.config.sip_allow.iter().any(|cidr| cidr.contains(ip))
-            || (from.peer == self.config.sip && msg.to_tag().is_some())
+        self.is_operator(from.peer.ip()) || (from.peer == self.config.sip && msg.to_tag().is_some())
+    }
+
+    /// Whether an address is one of the operator's elements.
+    pub(super) fn is_operator(&self, ip: IpAddr) -> bool {
+        ip == self.config.upstream.ip() || self.config.sip_allow.iter().any(|cidr| cidr.contains(ip))
     }
 
     fn pass_request(

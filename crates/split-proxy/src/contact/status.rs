@@ -51,6 +51,7 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         "foreign_requests": contact.counters.foreign,
         "tunnels_refused": contact.counters.tunnels_refused,
         "tickets_refused": contact.counters.tickets_refused,
+        "stray_responses": contact.counters.strays,
         "refused": refused(&contact.half),
     })
 }

@@ -4,6 +4,7 @@
 //! same contact registered again has the same token, also after a reconnection or a restart. Tokens are
 //! records of the space [`SPACE`].
 
+use crate::records::{bytes, hex, latin1, unhex, value_of};
 use causeway_node::{Ctx, Outbox, Record};
 use causeway_tunnel::Instance;
 use serde_json::{Value, json};
@@ -190,7 +191,7 @@ fn store(name: &[u8], instance: Instance, token: &Token, out: &mut Outbox) -> u6
     let bindings: Vec<Value> =
         token.bindings.iter().map(|(aor, until)| json!({ "aor": latin1(aor), "until_ms": until })).collect();
     let value = json!({
-        "instance": instance.0.map(|byte| format!("{byte:02x}")).concat(),
+        "instance": hex(&instance.0),
         "contact": latin1(&token.contact),
         "bindings": bindings,
         "used_ms": token.used_ms,
@@ -200,15 +201,8 @@ fn store(name: &[u8], instance: Instance, token: &Token, out: &mut Outbox) -> u6
 
 /// Reads a record back; `None` if it is not one of ours. The owner is filled in by the caller.
 pub(super) fn restore(record: &Record) -> Option<Stored> {
-    if record.space != SPACE {
-        return None;
-    }
-    let value: Value = serde_json::from_slice(record.value.as_deref()?).ok()?;
-    let hex = value.get("instance")?.as_str()?;
-    let mut instance = [0; 16];
-    for (index, byte) in instance.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
+    let value = value_of(record, SPACE)?;
+    let instance = unhex(value.get("instance")?.as_str()?)?;
     let bindings = value.get("bindings")?.as_array()?.iter();
     let bindings = bindings.map(|b| Some((bytes(b.get("aor")?.as_str()?), b.get("until_ms")?.as_u64()?)));
     let token = Token {
@@ -218,15 +212,6 @@ pub(super) fn restore(record: &Record) -> Option<Stored> {
         used_ms: value.get("used_ms")?.as_u64()?,
     };
     Some(Stored { name: record.key.clone().into(), instance: Instance(instance), token })
-}
-
-/// Bytes as text that can be read back: a URI may hold any.
-fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| char::from(*byte)).collect()
-}
-
-fn bytes(text: &str) -> Bytes {
-    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }
 
 #[cfg(test)]

@@ -78,6 +78,17 @@ impl Book {
         }
     }
 
+    /// The session is new to one of the ends: there are no users yet.
+    pub(crate) fn forget(&mut self) {
+        let (exporter, connection) = (self.exporter.take(), self.connection);
+        *self = Self { exporter, connection, ..Self::default() };
+    }
+
+    /// The addresses of record that have a number.
+    pub(crate) fn aors(&self) -> Vec<Box<[u8]>> {
+        self.users.values().map(|user| user.aor.clone()).collect()
+    }
+
     /// The exporter of the connection that there is.
     pub(crate) fn exporter(&self) -> Option<[u8; 32]> {
         self.exporter.as_deref().copied()
@@ -133,6 +144,10 @@ impl Book {
         credential: &[u8],
         secrets: Secrets,
     ) {
+        // On a session that waits for a connection, keys are offered when it has one.
+        if !tunnel.is_up() {
+            return;
+        }
         let modes = secrets.modes();
         let usable = self.exporter.is_some() && tunnel.peer_has_keys();
         if modes.is_empty() || !usable || aor.len() > causeway_tunnel::key::MAX_AOR {
@@ -246,7 +261,9 @@ impl Book {
         let number = self.number(aor);
         let Some(user) = self.users.get_mut(&number) else { return };
         user.why = Some(reason);
-        if user.pending.is_some() || user.current.is_some() || tunnel.has_key(number) {
+        let any = user.pending.is_some() || user.current.is_some() || tunnel.has_key(number);
+        // A session that waits for a connection has no keys; the agent says so when it has one.
+        if any && tunnel.is_up() {
             self.drop_key(tunnel, number, reason);
         }
     }

@@ -50,11 +50,13 @@ pub(crate) struct Media {
     pub pipes: Pipes,
     /// Datagrams on lanes that no port is joined to.
     pub stray: u64,
+    /// Slots whose packets have just told where to send to.
+    pub latched: Vec<usize>,
 }
 
 impl Media {
     pub(crate) fn new(config: MediaConfig) -> Self {
-        Self { pool: Pool::new(config), pipes: Pipes::default(), stray: 0 }
+        Self { pool: Pool::new(config), pipes: Pipes::default(), stray: 0, latched: Vec::new() }
     }
 
     /// A packet has arrived on a media port: into the tunnel with it.
@@ -68,11 +70,15 @@ impl Media {
         links: &mut Links,
         out: &mut Outbox,
     ) {
-        let slot = Pool::index(flow).and_then(|index| self.pool.slots.get_mut(index)?.joined.as_mut());
+        let Some(index) = Pool::index(flow) else { return };
+        let slot = self.pool.slots.get_mut(index).and_then(|slot| slot.joined.as_mut());
         let Some(joined) = slot else { return };
         if !joined.aim.admits(from) {
             joined.foreign += 1;
             return;
+        }
+        if joined.aim.has_just_latched() {
+            self.latched.push(index);
         }
         if joined.rtp {
             joined.from_net.count_rtp(bytes);

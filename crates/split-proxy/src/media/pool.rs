@@ -89,11 +89,27 @@ impl Pool {
         self.refill(out);
     }
 
+    /// Takes the pair with this even port into use, as it was before a restart. `None` if it lies outside the range,
+    /// or is taken.
+    pub(crate) fn claim(&mut self, port: u16, out: &mut Outbox) -> Option<usize> {
+        let offset = port.checked_sub(self.config.first_even()).filter(|offset| offset % 2 == 0)?;
+        let place = usize::from(offset) / 2;
+        if self.taken.get(place).copied().unwrap_or(true) {
+            return None;
+        }
+        self.used += 1;
+        Some(self.open_place(place, out))
+    }
+
     fn open_pair(&mut self, out: &mut Outbox) -> Option<usize> {
         let count = self.taken.len();
         let place = (0..count).map(|i| (self.cursor + i) % count).find(|place| !self.taken[*place])?;
-        self.taken[place] = true;
         self.cursor = (place + 1) % count;
+        Some(self.open_place(place, out))
+    }
+
+    fn open_place(&mut self, place: usize, out: &mut Outbox) -> usize {
+        self.taken[place] = true;
         let port = self.config.first_even() + 2 * place as u16;
         let pair = self.spare.pop().unwrap_or(self.slots.len() / 2);
         self.pair_at[place] = pair as u32;
@@ -106,7 +122,7 @@ impl Pool {
             }
             out.bind(flow_of(index), SocketAddr::new(self.config.ip, port + half), Class::Media);
         }
-        Some(pair)
+        pair
     }
 
     /// What is open is closed; what is still being opened is closed once it is known what became of it: only

@@ -3,6 +3,7 @@
 use super::receipt::Receipt;
 use causeway_node::{Dscp, Time};
 use causeway_tunnel::Lane;
+use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 
 /// Addresses negotiated by the early dialogs of one call that are kept at once.
@@ -54,6 +55,8 @@ pub(crate) struct Aim {
     pub target: Option<SocketAddr>,
     /// `target` is where a packet has come from, no longer only what was negotiated.
     latched: bool,
+    /// It has become so just now.
+    news: bool,
     /// What was negotiated last.
     negotiated: Option<SocketAddr>,
     /// What was negotiated with each party, by its number in the leg.
@@ -90,6 +93,41 @@ impl Joined {
 }
 
 impl Aim {
+    /// What of it lasts longer than the process.
+    pub(crate) fn value(&self) -> Value {
+        let remote =
+            |r: &Remote| json!({ "party": r.party, "address": r.address.to_string(), "held": r.held });
+        let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        json!({
+            "target": text(self.target),
+            "latched": self.latched,
+            "negotiated": text(self.negotiated),
+            "near": self.near.map(|ip| ip.to_string()),
+            "remotes": self.remotes.iter().map(remote).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Takes it up again; what cannot be read is left out.
+    pub(crate) fn restore(&mut self, value: &Value) {
+        let text = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
+        let address = |value: &Value, name: &str| text(value, name)?.parse().ok();
+        let remote = |value: &Value| {
+            let party = u32::try_from(value.get("party")?.as_u64()?).ok()?;
+            Some(Remote { party, address: address(value, "address")?, held: value.get("held")?.as_bool()? })
+        };
+        self.target = address(value, "target");
+        self.negotiated = address(value, "negotiated");
+        self.latched = value.get("latched").and_then(Value::as_bool).unwrap_or(false);
+        self.near = text(value, "near").and_then(|ip| ip.parse().ok());
+        let remotes = value.get("remotes").and_then(Value::as_array).into_iter().flatten();
+        self.remotes = remotes.filter_map(remote).take(MAX_REMOTES).collect();
+    }
+
+    /// Whether the last packet has told where to send to; asked once.
+    pub(crate) fn has_just_latched(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     /// A description names the address of a party; it is the one to send to until another description comes.
     /// The same again changes nothing.
     pub(crate) fn negotiate(&mut self, party: u32, address: Option<SocketAddr>, near: Option<IpAddr>) {
@@ -151,7 +189,7 @@ impl Aim {
         if self.remotes.iter().any(|remote| remote.address == from) {
             if self.negotiated == Some(from) {
                 self.target = Some(from);
-                self.latched = true;
+                (self.latched, self.news) = (true, true);
             }
             return true;
         }
@@ -159,7 +197,7 @@ impl Aim {
             || self.near.is_some_and(|near| near == from.ip() || from.ip().is_loopback());
         if expected && !self.latched && self.negotiated.is_some() {
             self.target = Some(from);
-            self.latched = true;
+            (self.latched, self.news) = (true, true);
             return true;
         }
         expected && self.negotiated.is_none() && !self.remotes.is_empty()
@@ -210,6 +248,22 @@ mod tests {
         assert_eq!(slot.target, Some(at("192.0.2.1:4000")));
         slot.choose(7);
         assert_eq!(slot.target, Some(at("192.0.2.1:4000")));
+    }
+
+    #[test]
+    fn what_was_negotiated_and_latched_is_read_back() {
+        let mut slot = joined();
+        slot.negotiate(1, Some(at("192.0.2.1:4000")), Some("192.0.2.7".parse().unwrap()));
+        slot.negotiate(2, Some(at("192.0.2.2:4000")), None);
+        assert!(slot.admits(at("192.0.2.2:61000")) && slot.has_just_latched() && !slot.has_just_latched());
+        let mut again = joined();
+        again.restore(&slot.value());
+        assert_eq!(again.value(), slot.value());
+        assert!(again.admits(at("192.0.2.2:61000")) && !again.admits(at("192.0.2.2:61001")));
+        again.choose(1);
+        assert_eq!(again.target, Some(at("192.0.2.1:4000")));
+        again.restore(&json!({ "target": 1, "remotes": [{}, { "party": 1 }] }));
+        assert_eq!((again.target, again.remotes.len()), (None, 0));
     }
 
     #[test]

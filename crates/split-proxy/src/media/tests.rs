@@ -41,6 +41,24 @@ fn ports_are_bound_ahead_in_pairs_and_refilled() {
 }
 
 #[test]
+fn a_port_can_be_had_again_by_its_number() {
+    let (mut pool, mut out) = (Pool::new(config(20_001, 20_009, 2)), Outbox::default());
+    assert_eq!(pool.claim(20_006, &mut out), Some(0));
+    assert_eq!(pool.claim(20_002, &mut out), Some(1));
+    for wrong in [20_006, 20_003, 20_000, 20_010, 0, u16::MAX] {
+        assert_eq!(pool.claim(wrong, &mut out), None, "{wrong}");
+    }
+    assert_eq!(binds(&mut out).0, [(0, 20_006), (1, 20_007), (2, 20_002), (3, 20_003)]);
+    pool.refill(&mut out);
+    assert_eq!(binds(&mut out).0, [(4, 20_004), (5, 20_005), (6, 20_008), (7, 20_009)]);
+    assert_eq!(pool.used(), 2);
+    pool.opened(0, &mut out);
+    pool.opened(1, &mut out);
+    pool.release(0, &mut out);
+    assert_eq!(binds(&mut out).1, [0, 1]);
+}
+
+#[test]
 fn a_taken_port_is_passed_over() {
     let (mut pool, mut out) = (Pool::new(config(20_000, 20_099, 1)), Outbox::default());
     pool.refill(&mut out);

@@ -6,6 +6,7 @@ use causeway_node::{Ctx, Status};
 use causeway_sim::{Nat, NodeId, World};
 use causeway_sip::{HeaderId, Message, Method, RequestBuilder, response_to};
 use causeway_split_proxy::{Agent, AgentConfig, ContactConfig, ContactPoint};
+use causeway_tunnel::Instance;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -253,6 +254,8 @@ pub struct Lab {
     pub phone_hosts: Vec<causeway_sim::HostId>,
     pub nats: Vec<causeway_sim::NatId>,
     change_agent: fn(&mut AgentConfig),
+    pub contact_config: ContactConfig,
+    pub agent_configs: Vec<AgentConfig>,
 }
 
 pub fn contact_config() -> ContactConfig {
@@ -305,7 +308,7 @@ impl Lab {
         let server = world.add(server_host, "server", Server { ip: plan.server.into(), ..Server::new() });
         let mut config = contact_config_at(plan);
         change(&mut config);
-        let contact = world.add(contact_host, "contact", ContactPoint::new(config, []));
+        let contact = world.add(contact_host, "contact", ContactPoint::new(config.clone(), []));
         let mut lab = Self {
             world,
             server,
@@ -315,6 +318,8 @@ impl Lab {
             phone_hosts: Vec::new(),
             nats: Vec::new(),
             change_agent,
+            contact_config: config,
+            agent_configs: Vec::new(),
         };
         for n in 0..customers {
             lab.add_customer(plan, n);
@@ -354,9 +359,11 @@ impl Lab {
         let host = self.world.host_behind(nat, &addresses);
         let mut config = AgentConfig::new("contact.example.com", 443, with_port(&agent_ip, 5060));
         config.media.ahead = 2;
+        config.instance = Some(Instance([n as u8 + 1; 16]));
         (self.change_agent)(&mut config);
         change(&mut config);
-        let agent = self.world.add(host, &format!("agent{n}"), Agent::new(config));
+        self.agent_configs.push(config.clone());
+        let agent = self.world.add(host, &format!("agent{n}"), Agent::new(config, []));
         let host = self.world.host_behind(nat, &[&phone_ip]);
         let agent_at = with_port(&agent_ip, 5060);
         let phone = Phone { ip: phone_ip, agent: agent_at, heard: vec![], media: vec![], cseq: 0, serial: 0 };
@@ -365,6 +372,20 @@ impl Lab {
         self.phones.push(phone);
         self.phone_hosts.push(host);
         self.nats.push(nat);
+    }
+
+    /// A new process in the place of the contact point, with what the old one had on disk.
+    pub fn restart_contact(&mut self) {
+        let records = self.world.records(self.contact);
+        let contact = ContactPoint::new(self.contact_config.clone(), records);
+        self.world.restart(self.contact, contact);
+    }
+
+    /// The same for an agent.
+    pub fn restart_agent(&mut self, n: usize) {
+        let records = self.world.records(self.agents[n]);
+        let agent = Agent::new(self.agent_configs[n].clone(), records);
+        self.world.restart(self.agents[n], agent);
     }
 
     pub fn world_host_of_phone(&self, n: usize) -> causeway_sim::HostId {
@@ -427,6 +448,24 @@ impl Lab {
                 .header("To", format!("<sip:{to}@example.com>"))
                 .header("Call-ID", call_id)
                 .body("application/sdp", sdp)
+        });
+    }
+
+    /// Cancels the INVITE that this phone has sent last, to `to`.
+    pub fn cancel(&mut self, n: usize, user: &str, to: &str, call_id: &str) {
+        self.world.with::<Phone, _>(self.phones[n], |phone, _, out| {
+            let cancel = RequestBuilder::new(Method::Cancel, format!("sip:{to}@example.com").as_bytes())
+                .header(
+                    "Via",
+                    format!("SIP/2.0/UDP {}:5060;branch=z9hG4bK{user}{};rport", phone.ip, phone.serial),
+                )
+                .header("From", format!("<sip:{user}@example.com>;tag=from{user}"))
+                .header("To", format!("<sip:{to}@example.com>"))
+                .header("Call-ID", call_id)
+                .cseq(phone.cseq, Method::Cancel)
+                .max_forwards(70)
+                .finish();
+            phone.send(out, &cancel);
         });
     }
 

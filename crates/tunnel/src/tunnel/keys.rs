@@ -2,7 +2,7 @@
 
 use super::{Outcome, Tunnel};
 use crate::control::Message;
-use crate::key::{Assurance, FEATURE, Incoming, KeyMessage, KeyStats, Opener, Sealer};
+use crate::key::{Assurance, FEATURE, Incoming, KeyMessage, KeyStats, Opener, Sealer, Table};
 use crate::lanes::Phase;
 use crate::{Fault, Lane, Why};
 
@@ -51,6 +51,12 @@ impl Tunnel {
     /// lanes that a key was in force on.
     pub fn fence_keys(&mut self) {
         self.keys.fence();
+    }
+
+    /// One end of the session has lost its memory: there are no users any more, whom lanes belonged to included.
+    pub(super) fn forget_keys(&mut self) {
+        self.keys = Table::default();
+        self.lanes.disown();
     }
 
     /// Says whose an open lane is that this end has opened: his key seals it, as long as one is in force.

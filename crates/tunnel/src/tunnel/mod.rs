@@ -234,8 +234,12 @@ impl Tunnel {
     /// Opens a lane for datagrams in both directions. The peer learns of it before it sees any SIP or
     /// datagram queued after this call. `token` (at most 64 bytes) tells it what the lane belongs to.
     pub fn open_lane(&mut self, kind: Kind, token: &[u8]) -> Result<Lane, OpenError> {
-        let Some(peer) = self.peer.as_ref().filter(|_| self.lives()) else { return Err(OpenError::NotUp) };
-        let max = self.config.max_lanes.min(peer.max_lanes).min(Config::MAX_LANES);
+        if !self.lives() {
+            return Err(OpenError::NotUp);
+        }
+        // A peer that is not heard of since a restart took at least what was open.
+        let theirs = self.peer.as_ref().map_or(u16::MAX, |peer| peer.max_lanes);
+        let max = self.config.max_lanes.min(theirs).min(Config::MAX_LANES);
         if self.lanes.open_count() >= usize::from(max) {
             return Err(OpenError::TooMany);
         }
@@ -323,10 +327,10 @@ impl Tunnel {
     /// Does what the time demands: afterwards something may wait to be sent ([`Tunnel::wants_write`]), or the
     /// tunnel is dead. Harmless before the deadline.
     pub fn timeout(&mut self, now: Time) -> Option<Event<'static>> {
-        self.streams.timeout(now);
         let why = match self.conn.stage {
             Stage::Over | Stage::Parked => return None,
             Stage::Up => {
+                self.streams.timeout(now);
                 if self.sip.owed().is_some_and(|(since, _)| since + self.config.ack_delay <= now) {
                     self.acknowledge();
                 }

@@ -3,9 +3,9 @@
 use super::conn::{Conn, Stage, TicketOut};
 use super::{Outcome, Tunnel};
 use crate::control::Message;
+use crate::key::{Assurance, KeyMessage};
 use crate::lanes::Phase;
 use crate::proof::{Claim, Proof, Secret, SessionId};
-use crate::streams::Streams;
 use crate::{Config, Fault, GoodbyeReason, Hello, Kind, Lane, Resume, Role, Stale, Why};
 use causeway_node::Time;
 use std::sync::Arc;
@@ -56,10 +56,14 @@ impl Tunnel {
         tunnel
     }
 
-    /// Enters a lane of a session that is being restored.
-    pub fn restore_lane(&mut self, lane: Lane, kind: Kind) {
+    /// Enters a lane of a session that is being restored: what it carries, whose it is (0 for nobody's), and what
+    /// the key must be worth without which nothing passes.
+    pub fn restore_lane(&mut self, lane: Lane, kind: Kind, user: u32, least: Assurance) {
         if self.is_parked() && lane >= Lane::FIRST && self.lanes.get(lane).is_none() {
             self.lanes.insert(lane, kind, Phase::Open);
+            if let Some(state) = self.lanes.get_mut(lane) {
+                (state.user, state.demand) = (user, least);
+            }
         }
     }
 
@@ -93,8 +97,21 @@ impl Tunnel {
 
     /// The connection is gone and the session waits for another: SIP waits, datagrams are dropped.
     pub fn park(&mut self, now: Time) {
-        self.conn = Conn::parked(&self.config, now);
-        self.cut_lanes();
+        self.change(Conn::parked(&self.config, now));
+    }
+
+    /// Goes over to another connection. Streams end with the one that was, since bytes of them may be missing; their
+    /// lanes are told as closed.
+    fn change(&mut self, conn: Conn) {
+        let streams: Vec<Lane> = self.streams.lanes().collect();
+        for lane in &streams {
+            self.streams.remove(*lane);
+            self.lanes.remove(*lane);
+        }
+        self.lanes.cut();
+        let mut last = std::mem::replace(&mut self.conn, conn);
+        self.conn.closed.append(&mut last.closed);
+        self.conn.closed.extend(streams);
     }
 
     /// At the agent: a new connection is open, and the session wants to go on on it. `false` if it has no
@@ -107,9 +124,8 @@ impl Tunnel {
         let received = self.sip.received();
         let claim = Claim { role: Role::Agent, session, epoch, era, received, exporter: &exporter };
         let ask = Resume { session, epoch, era, received, proof: secret.prove(claim) };
-        self.cut_lanes();
         self.session.epoch = epoch;
-        self.conn = Conn::new(&self.config, now, Some(exporter));
+        self.change(Conn::new(&self.config, now, Some(exporter)));
         self.conn.ask = Some(ask);
         self.say(&Message::Hello(Hello { resume: Some(ask), ..self.config.hello() }));
         true
@@ -144,10 +160,10 @@ impl Tunnel {
             self.session.secret = self.session.next.take();
         }
         let last_words = self.last_words();
-        self.cut_lanes();
         self.session.epoch = epoch;
         self.peer = new.peer.take();
-        self.conn = std::mem::replace(&mut new.conn, Conn::parked(&self.config, now));
+        let parked = Conn::parked(&self.config, now);
+        self.change(std::mem::replace(&mut new.conn, parked));
         self.session.replayed += match same {
             true => self.sip.resume(now, received),
             false => self.sip.restart(epoch),
@@ -156,6 +172,9 @@ impl Tunnel {
         let claim = Claim { role: Role::ContactPoint, era, received, ..claim };
         let proof = self.session.secret.as_ref().map_or(Proof([0; 32]), |secret| secret.prove(claim));
         self.say(&Message::Resumed { era, received, proof });
+        if !same {
+            self.forget_keys();
+        }
         self.go_on();
         Ok(Adopted { peer_lost: !same, last_words })
     }
@@ -220,6 +239,11 @@ impl Tunnel {
         let own: Vec<(Lane, Kind)> = self.lanes.in_phase(Phase::Open).collect();
         for (lane, kind) in own {
             self.say(&Message::LaneOpen { lane, kind: Ok(kind), token: b"" });
+            // A peer that has lost its memory does not know whose it is.
+            let user = self.lane_user(lane);
+            if user != 0 {
+                self.say_key(KeyMessage::Bind { lane, user });
+            }
         }
         self.say(&Message::LanesDone);
     }
@@ -243,6 +267,9 @@ impl Tunnel {
             true => self.sip.resume(now, received),
             false => self.sip.restart(era),
         };
+        if !same {
+            self.forget_keys();
+        }
         self.go_on();
         Outcome::Resumed { peer_lost: !same }
     }
@@ -251,8 +278,8 @@ impl Tunnel {
     pub(super) fn fresh(&mut self, why: Stale) -> Outcome {
         let lanes: Vec<Lane> = self.lanes.iter().map(|(lane, _)| lane).collect();
         lanes.into_iter().for_each(|lane| self.lanes.remove(lane));
-        (self.sip, self.session) = Default::default();
-        self.streams = Streams::default();
+        self.forget_keys();
+        (self.sip, self.session, self.streams) = Default::default();
         self.conn.ask = None;
         self.conn.stage = Stage::Up;
         self.conn.announce = true;

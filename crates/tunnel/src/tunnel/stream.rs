@@ -3,7 +3,7 @@
 use super::{Outcome, Tunnel};
 use crate::control::Message;
 use crate::lanes::Phase;
-use crate::streams::{STREAM_QUEUE, Streams};
+use crate::streams::STREAM_QUEUE;
 use crate::{Fault, Kind, Lane, OpenError, Refused, Why};
 
 impl Tunnel {
@@ -73,15 +73,6 @@ impl Tunnel {
 
     pub(super) fn is_stream(&self, lane: Lane) -> bool {
         self.lanes.get(lane).is_some_and(|state| state.phase == Phase::Open && state.kind == Kind::Stream)
-    }
-
-    /// The connection is gone: datagrams that wait are dropped, and streams, of which bytes may be missing, have ended.
-    pub(super) fn cut_lanes(&mut self) {
-        self.lanes.cut();
-        let streams: Vec<Lane> =
-            self.lanes.iter().filter(|(_, state)| state.kind == Kind::Stream).map(|(lane, _)| lane).collect();
-        streams.into_iter().for_each(|lane| self.lanes.remove(lane));
-        self.streams = Streams::default();
     }
 
     /// What a message about a stream does; on a lane that we are closing, nothing.
