@@ -333,3 +333,36 @@ Content-Type: text/plain\r\n\r\n{text}\r\n-------tx42$\r\n",
     let heard = String::from_utf8(pair.peer(0).stream(DIALLED)).unwrap();
     assert_eq!(heard, ok(own, &answered));
 }
+
+#[test]
+fn connections_go_only_where_media_may_go() {
+    let mut lab = Lab::new(17, 2, |config| config.media_allow = vec!["203.0.113.0/24".parse().unwrap()]);
+    lab.register(0, "alice", 600);
+    let invite = |lab: &mut Lab, call_id: &str, c: &str, port: u16| {
+        let contact = lab.server().bindings["sip:alice@example.com"].clone();
+        let offer = format!(
+            "v=0\r\no=- 1 1 IN IP4 {c}\r\ns=-\r\nc=IN IP4 {c}\r\nt=0 0\r\nm=message {port} TCP/MSRP *\r\n\
+a=path:msrp://{c}:{port}/x;tcp\r\n"
+        );
+        let invite = causeway_sip::RequestBuilder::new(Method::Invite, contact.as_bytes())
+            .header("Via", format!("SIP/2.0/UDP {SERVER}:5060;branch=z9hG4bK{call_id}"))
+            .header("From", "<sip:far@example.com>;tag=f")
+            .header("To", "<sip:alice@example.com>")
+            .header("Call-ID", call_id)
+            .header("Contact", format!("<sip:far@{SERVER}:5060>"))
+            .cseq(1, Method::Invite)
+            .max_forwards(70)
+            .body("application/sdp", offer)
+            .finish();
+        lab.world.with::<Server, _>(lab.server, |_, _, out| {
+            out.datagram(Flow(0), at("198.51.100.1:5060"), &invite);
+        });
+        lab.world.run_for(S);
+        let heard = |m: &&Message| m.msg().call_id() == Some(call_id.as_bytes());
+        let status = lab.server().seen.iter().rev().filter(heard).find_map(|m| m.msg().status());
+        (status, lab.phone(0).heard.iter().any(|m| heard(&m)))
+    };
+    assert_eq!(invite(&mut lab, "outside", "192.0.2.9", 7394), (Some(488), false));
+    assert_eq!(invite(&mut lab, "service", CONTACT, 443), (Some(488), false));
+    assert!(invite(&mut lab, "inside", "203.0.113.77", 7394).1, "the control");
+}
