@@ -420,6 +420,13 @@ impl Half {
         }
     }
 
+    /// Lanes of calls whose user has a number again, after one of the ends has forgotten all of them, are his.
+    pub(crate) fn bind_users(&mut self, id: usize) {
+        if let Some(link) = self.links.get_mut(id) {
+            self.calls.bind_users(id, &link.keys, &mut link.tunnel);
+        }
+    }
+
     /// Does what connections of media wait for.
     pub(crate) fn serve(&mut self, out: &mut Outbox) {
         if self.calls.media.pipes.nudged {

@@ -325,6 +325,31 @@ fn a_call_that_survives_a_cut_goes_on_under_a_new_key() {
     assert!((0..2).all(|n| users(&contact, n)[0]["refused"] == 0));
 }
 
+/// Nobody registers again, and nothing less than a key of the password will do.
+#[test]
+fn a_call_that_survives_a_restart_goes_on_under_a_new_key() {
+    for who in ["contact point", "agent", "both"] {
+        let mut lab = lab(16, 2, digest_or_nothing);
+        register(&mut lab, 0, "alice", "pw-alice", 600);
+        register(&mut lab, 1, "bob", "pw-bob", 600);
+        assert_eq!(talk(&mut lab, "restart"), [10, 10]);
+        lab.world.run_for(S);
+        if who != "agent" {
+            lab.restart_contact();
+        }
+        if who != "contact point" {
+            lab.restart_agent(0);
+        }
+        lab.world.run_for(3 * S);
+        let modes = [lab.contact, lab.agents[0], lab.agents[1]].map(|node| mode(&lab, node));
+        assert_eq!(modes, ["digest", "digest", "digest"], "{who}");
+        assert_eq!(speak_on(&mut lab), 10, "{who}");
+        let contact = lab.status(lab.contact);
+        let sealed: u64 = (0..2).map(|n| users(&contact, n)[0]["opened"].as_u64().unwrap()).sum();
+        assert!(sealed >= 10 && (0..2).all(|n| users(&contact, n)[0]["refused"] == 0), "{contact:#}");
+    }
+}
+
 #[test]
 fn who_has_left_while_the_connection_was_gone_has_no_key_on_the_next() {
     let mut lab = lab(15, 2, with_accounts);

@@ -11,14 +11,14 @@ mod passage;
 mod store;
 mod undo;
 
-use crate::keys::LaneKeys;
+use crate::keys::{Book, LaneKeys};
 use crate::links::Links;
 use crate::marks::Marks;
 use crate::media::{Media, MediaConfig};
 use causeway_node::{Outbox, Time};
 use causeway_sip::transaction::ServerId;
 use causeway_sip::{HeaderId, Method, Msg, Via};
-use causeway_tunnel::{Lane, Role};
+use causeway_tunnel::{Lane, Role, Tunnel};
 pub use leg::CallLimits;
 use leg::{Dialog, Key};
 pub(crate) use leg::{Leg, Refusal};
@@ -218,6 +218,8 @@ impl Calls {
             self.refused += 1;
             Some(Vec::new())
         });
+        let changes = std::mem::take(&mut self.changes);
+        self.settle(leg, changes, links, out);
         let (status, method) = (msg.status()?, msg.cseq()?.method);
         if status >= 200 && matches!(method, Method::Invite | Method::Bye) {
             match method {
@@ -244,6 +246,18 @@ impl Calls {
         let (call_id, tag) = (msg.call_id()?, msg.from_tag()?);
         let asked = |leg: &Leg| *leg.call_id == *call_id && leg.keys.iter().any(|key| **key == *tag);
         self.legs.iter().find(|(_, leg)| leg.from_phone && asked(leg)).map(|(_, leg)| leg.link)
+    }
+
+    /// Users of a link have (other) numbers: the lanes that this end has opened for their calls are bound to them.
+    pub(crate) fn bind_users(&mut self, link: usize, book: &Book, tunnel: &mut Tunnel) {
+        for (_, leg) in self.legs.iter_mut().filter(|(_, leg)| leg.link == link) {
+            let number = leg.aor.as_deref().map_or(0, |aor| book.number(aor));
+            if number != 0 {
+                leg.lane_keys.user = number;
+                let lanes = leg.joints.iter().flatten().flat_map(|joint| [Some(joint.rtp), joint.rtcp]);
+                lanes.flatten().for_each(|lane| tunnel.bind_lane(lane, number));
+            }
+        }
     }
 
     /// No (further) response to this request is to come.
@@ -340,6 +354,7 @@ impl Calls {
             serial: self.serial,
             kept: None,
             orphan: None,
+            aor: link.keys.aor(passing.keys.user).map(Into::into),
             branch: branch_of(passing.msg.top_via()).into(),
             routes,
             link: passing.link,

@@ -94,6 +94,11 @@ impl Book {
         self.exporter.as_deref().copied()
     }
 
+    /// The name of the user with a number.
+    pub(crate) fn aor(&self, number: u32) -> Option<&[u8]> {
+        self.users.get(&number).map(|user| &*user.aor)
+    }
+
     /// The number of a user; 0 for one that has none.
     pub(crate) fn number(&self, aor: &[u8]) -> u32 {
         self.by_aor.get(aor).copied().unwrap_or(0)
