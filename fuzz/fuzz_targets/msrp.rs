@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| causeway_split_proxy::fuzz_msrp(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| causeway_split_proxy::fuzzing::msrp(data));

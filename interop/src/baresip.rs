@@ -32,6 +32,8 @@ pub struct Account<'a> {
     pub watches: Option<&'a str>,
     /// Whether it publishes its own presence (RFC 3903).
     pub publishes: bool,
+    /// Whether it sends pictures of its own making, VP8.
+    pub video: bool,
 }
 
 impl<'a> Account<'a> {
@@ -48,6 +50,7 @@ impl<'a> Account<'a> {
             port: 5060,
             watches: None,
             publishes: false,
+            video: false,
         }
     }
 }
@@ -238,18 +241,25 @@ pub fn version() -> Option<String> {
 
 fn account_line(account: &Account<'_>) -> String {
     let Account { user, password, proxy, transport, .. } = account;
+    let video = if account.video { ";video_codecs=vp8" } else { "" };
     let publishes = if account.publishes { ";pubint=600" } else { "" };
     let interval = if account.registers { 600 } else { 0 };
     let answer = if account.picks_up { "auto" } else { "manual" };
     format!(
         "<sip:{user}@{DOMAIN};transport={transport}>;auth_pass={password};\
-         outbound=\"sip:{proxy};transport={transport}\";regint={interval};answermode={answer};audio_codecs=pcmu{publishes}\n"
+         outbound=\"sip:{proxy};transport={transport}\";regint={interval};answermode={answer};audio_codecs=pcmu{video}{publishes}\n"
     )
 }
 
 fn config(host: Host, account: &Account<'_>, recordings: &Path) -> String {
     let presence = if account.watches.is_some() || account.publishes {
         "module_app contact.so\nmodule_app presence.so\n"
+    } else {
+        ""
+    };
+    let video = if account.video {
+        "module vp8.so\nmodule fakevideo.so\nvideo_source fakevideo,nil\nvideo_display fakevideo,nil\n\
+         video_size 176x144\nvideo_bitrate 200000\nvideo_fps 10\n"
     } else {
         ""
     };
@@ -273,7 +283,7 @@ module aubridge.so
 module sndfile.so
 module_app account.so
 module_app menu.so
-{presence}",
+{presence}{video}",
         host.address(),
         account.port,
         account.says.display(),

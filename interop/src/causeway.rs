@@ -56,6 +56,19 @@ impl Binary {
         self.start(lab, Host::Edge, dir, "contact", &args)
     }
 
+    /// Starts a contact point of which only the tunnel's end matters, with other options.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn contact_with(&self, lab: &Lab, dir: &Path, tunnel: &str, options: &[&str]) -> Result<Causeway> {
+        let (sip, media) = (format!("{EDGE_INSIDE}:5064"), format!("{EDGE_INSIDE}:22000-22099"));
+        let upstream = format!("sip:{CORE}:5060");
+        let mut args =
+            vec!["contact", "--tunnel", tunnel, "--sip", &sip, "--upstream", &upstream, "--media", &media];
+        args.extend(options);
+        self.start(lab, Host::Edge, dir, "contact", &args)
+    }
+
     /// Starts the operator in one process.
     ///
     /// # Errors
@@ -149,7 +162,11 @@ impl Binary {
         Command::new(&self.0)
     }
 
-    fn start(&self, lab: &Lab, host: Host, dir: &Path, name: &str, args: &[&str]) -> Result<Causeway> {
+    /// Starts it with arguments of the case's own.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn start(&self, lab: &Lab, host: Host, dir: &Path, name: &str, args: &[&str]) -> Result<Causeway> {
         let data = dir.join(name);
         let data_text = data.to_string_lossy().into_owned();
         let program = self.0.to_string_lossy();

@@ -17,6 +17,7 @@ mod linphone;
 mod process;
 mod scene;
 mod sipp;
+mod ua;
 
 use anyhow::{Context, Result, bail};
 use cases::{ALL, Case};

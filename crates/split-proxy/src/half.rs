@@ -321,6 +321,7 @@ impl Half {
         if let Some(link) = self.links.get_mut(id) {
             link.tunnel.park(now);
         }
+        self.calls.media.cut_pipes(id, out);
         self.links.touch(id);
         true
     }
@@ -342,6 +343,8 @@ impl Half {
         link.keys.connected(exporter, link.tunnel.epoch(), &mut link.tunnel);
         self.links.set_flow(id, Some(flow));
         self.links.touch(id);
+        self.calls.media.cut_pipes(id, out);
+        out.mark(flow, self.calls.marks.tunnel);
         out.wake(flow);
         true
     }
@@ -379,6 +382,7 @@ impl Half {
                 link.framer = Framer::new();
             }
         }
+        self.calls.media.cut_pipes(old, out);
         self.resumed(old, adopted.peer_lost, out);
         self.links.touch(old);
         Ok(())
@@ -417,13 +421,6 @@ impl Half {
                 out.stream(flow, &last);
             }
             out.close(flow);
-        }
-    }
-
-    /// Lanes of calls whose user has a number again, after one of the ends has forgotten all of them, are his.
-    pub(crate) fn bind_users(&mut self, id: usize) {
-        if let Some(link) = self.links.get_mut(id) {
-            self.calls.bind_users(id, &link.keys, &mut link.tunnel);
         }
     }
 

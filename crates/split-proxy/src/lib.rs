@@ -46,9 +46,6 @@ mod rate;
 mod records;
 mod status;
 
-#[doc(hidden)]
-pub use msrp::fuzz as fuzz_msrp;
-
 pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy, SPACES as AGENT_SPACES};
 pub use calls::CallLimits;
 pub use contact::{

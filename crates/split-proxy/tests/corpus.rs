@@ -8,6 +8,11 @@ fn user_keys() {
     fuzz::replay("user_keys", causeway_split_proxy::fuzzing::keys);
 }
 
+#[test]
+fn msrp() {
+    fuzz::replay("msrp", causeway_split_proxy::fuzzing::msrp);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig {
         cases: 3000, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
@@ -20,9 +25,4 @@ proptest::proptest! {
     ) {
         causeway_split_proxy::fuzzing::keys(&data);
     }
-}
-
-#[test]
-fn msrp() {
-    fuzz::replay("msrp", causeway_split_proxy::fuzz_msrp);
 }

@@ -3,10 +3,12 @@
 mod calls;
 mod control;
 mod dns;
+mod doctor;
 mod faults;
 mod flood;
 mod forking;
 mod intercepted;
+mod media;
 mod network;
 mod operators;
 mod peers;
@@ -150,6 +152,14 @@ pub const ALL: &[Case] = &[
                    calls are heard and status says that they are not protected",
         quick: true,
         run: intercepted::intercepted,
+    },
+    Case {
+        name: "doctor",
+        peers: "tinyproxy, faketime, openssl, an inspector",
+        needs: &["tinyproxy", "faketime", "openssl", "python3"],
+        expected: "name, port, firewall, proxy, pin, expired certificate, inspected TLS, password, media, clock: each is named",
+        quick: true,
+        run: doctor::doctor,
     },
     Case {
         name: "up",
@@ -322,5 +332,85 @@ pub const ALL: &[Case] = &[
                    both ways, and some that wait for B to come back",
         quick: true,
         run: presence::presence,
+    },
+    Case {
+        name: "video",
+        peers: "baresip with VP8, Kamailio",
+        needs: &["baresip", "kamailio"],
+        expected: "voice and video; the video is taken out by re-INVITE and put in again; both hear one another",
+        quick: false,
+        run: media::video,
+    },
+    Case {
+        name: "t38",
+        peers: "Python, Kamailio",
+        needs: &["kamailio", "python3"],
+        expected: "a fax over UDPTL: every datagram arrives byte by byte as it was sent, both ways",
+        quick: true,
+        run: media::t38,
+    },
+    Case {
+        name: "msrp",
+        peers: "Python, Kamailio",
+        needs: &["kamailio", "python3"],
+        expected: "a megabyte each way over MSRP between peers that compare every path",
+        quick: true,
+        run: media::msrp,
+    },
+    Case {
+        name: "early",
+        peers: "Python, Kamailio",
+        needs: &["kamailio", "python3"],
+        expected: "media before the answer are heard by the caller",
+        quick: false,
+        run: media::early,
+    },
+    Case {
+        name: "parallel",
+        peers: "Python, Kamailio, conntrack",
+        needs: &["kamailio", "python3", "conntrack"],
+        expected: "20 calls with media at once: all packets are heard, one entry per NAT",
+        quick: false,
+        run: media::parallel,
+    },
+    Case {
+        name: "fork",
+        peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
+        expected: "two phones of one user ring; one is picked up and heard, the other stops",
+        quick: false,
+        run: media::fork,
+    },
+    Case {
+        name: "lan-media",
+        peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
+        expected: "two phones of one LAN: no packet at the contact point, and voice goes on without a tunnel",
+        quick: true,
+        run: media::lan_media,
+    },
+    Case {
+        name: "dscp",
+        peers: "baresip, Kamailio, tshark",
+        needs: &["baresip", "kamailio", "tshark"],
+        expected: "packets of each kind bear their mark on LAN, tunnel and the operator's side",
+        quick: false,
+        run: media::dscp,
+    },
+    Case {
+        name: "ipv6",
+        peers: "baresip, Kamailio over IPv6",
+        needs: &["baresip", "kamailio"],
+        expected: "an operator with IPv6 alone, customers with IPv4 alone: calls both ways are heard",
+        quick: false,
+        run: media::ipv6,
+    },
+    Case {
+        name: "silent-call",
+        peers: "Python, Kamailio, tshark, conntrack",
+        needs: &["kamailio", "python3", "tshark", "conntrack"],
+        expected: "60 s without RTP and SIP, NATs that forget after 30 s: only keep-alives, then speech; control without keep-alive",
+        quick: false,
+        run: media::silent_call,
     },
 ];

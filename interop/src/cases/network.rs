@@ -32,8 +32,25 @@ pub fn one_mapping(bench: &Bench<'_>) -> Result<String> {
     Ok("1 entry in each of 3 NATs".to_owned())
 }
 
+/// The NATs forget everything.
+pub fn forget_connections(bench: &Bench<'_>) -> Result<()> {
+    NATS.iter().try_for_each(|&nat| lab::conntrack_flush(bench.lab, nat))
+}
+
+/// For how long the NATs remember an idle TCP connection, and UDP.
+pub fn remember(bench: &Bench<'_>, tcp: u32, udp: u32) -> Result<()> {
+    NATS.iter().try_for_each(|&nat| {
+        let settings = [
+            format!("net.netfilter.nf_conntrack_tcp_timeout_established={tcp}"),
+            format!("net.netfilter.nf_conntrack_udp_timeout={udp}"),
+        ];
+        let args: Vec<&str> = ["-q", "-w"].into_iter().chain(settings.iter().map(String::as_str)).collect();
+        bench.lab.output(nat, "sysctl", &args).map(drop)
+    })
+}
+
 /// Each NAT holds one entry: an established connection to port 443.
-fn one_entry_each(bench: &Bench<'_>) -> Result<()> {
+pub fn one_entry_each(bench: &Bench<'_>) -> Result<()> {
     for nat in NATS {
         let entries = lab::conntrack(bench.lab, nat)?;
         let ours = |entry: &&String| {

@@ -56,14 +56,13 @@ impl Agent {
         }
     }
 
-    fn offer_key(&mut self, ctx: &mut Ctx<'_>, link_id: usize, aor: &[u8], out: &mut Outbox) {
+    fn offer_key(&mut self, ctx: &mut Ctx<'_>, link: usize, aor: &[u8], out: &mut Outbox) {
         let Some(credential) = self.registrations.credential(SELF, aor) else { return };
         let secrets = self.config.keys.secrets(aor, credential);
-        if let Some(link) = self.half.links.get_mut(link_id) {
+        if let Some(link) = self.half.links.get_mut(link) {
             link.keys.offer(ctx, &mut link.tunnel, aor, credential, secrets);
             link.wake(out);
         }
-        self.half.bind_users(link_id);
     }
 
     /// Offers keys for all who are registered: the tunnel is new, or has a new connection.
@@ -114,7 +113,9 @@ impl Agent {
                 }
                 Told::Ended { aor, reason, crossed } => {
                     let name = String::from_utf8_lossy(&aor);
-                    out.notice(Level::Info, format!("{name} has no key any more: {}", reason.in_words()));
+                    // What the header cannot promise it may still show.
+                    let level = if reason == DropReason::Unconfirmed { Level::Warn } else { Level::Info };
+                    out.notice(level, format!("{name} has no key: {}", reason.in_words()));
                     if crossed {
                         self.offer_key(ctx, link, &aor, out);
                     }
@@ -165,7 +166,7 @@ impl Agent {
     /// Whether a new call must not begin, since its media would not pass.
     pub(super) fn lacks_key(&self, link: usize, msg: Msg<'_>, keys: LaneKeys) -> bool {
         let begins = msg.method() == Method::Invite && msg.to_tag().is_none();
-        let has = self.half.links.get(link).map_or(Assurance::None, |link| link.keys.assurance(keys.user));
+        let has = self.half.links.get(link).map_or(Assurance::None, |link| link.keys.prospect(keys.user));
         begins && has < keys.least
     }
 }

@@ -95,6 +95,7 @@ impl Agent {
             self.half = Half::new(c.listen, c.timing, c.tunnel.clone(), c.media, c.limits, c.marks);
         }
         // Before any port is bound for whoever calls next.
+        self.half.calls.local_media = self.config.local_media;
         self.restore(ctx, out);
         self.half.start(ctx.now, out);
         self.sweep = ctx.now + crate::half::SWEEP;

@@ -78,8 +78,6 @@ pub(crate) struct Leg {
     pub call_id: Box<[u8]>,
     /// Whether the phone behind the tunnel has called.
     pub from_phone: bool,
-    /// Whose key seals its lanes, by name: numbers do not survive a restart.
-    pub(super) aor: Option<Box<[u8]>>,
     /// What its lanes are sealed with.
     pub lane_keys: LaneKeys,
     pub joints: Vec<Option<Joint>>,

@@ -11,14 +11,14 @@ mod passage;
 mod store;
 mod undo;
 
-use crate::keys::{Book, LaneKeys};
+use crate::keys::LaneKeys;
 use crate::links::Links;
 use crate::marks::Marks;
 use crate::media::{Media, MediaConfig};
 use causeway_node::{Outbox, Time};
 use causeway_sip::transaction::ServerId;
 use causeway_sip::{HeaderId, Method, Msg, Via};
-use causeway_tunnel::{Lane, Role, Tunnel};
+use causeway_tunnel::{Lane, Role};
 pub use leg::CallLimits;
 use leg::{Dialog, Key};
 pub(crate) use leg::{Leg, Refusal};
@@ -68,7 +68,7 @@ pub(crate) struct Calls {
     role: Role,
     limits: CallLimits,
     pub marks: Marks,
-    /// Whether media between phones of one agent stay on their LAN: the contact point's to say.
+    /// Whether media between phones of one agent stay on their LAN; both halves must want it.
     pub local_media: bool,
     pub media: Media,
     ip: IpAddr,
@@ -93,7 +93,7 @@ impl Calls {
             role,
             limits,
             marks,
-            local_media: false,
+            local_media: true,
             ip: media.ip,
             media: Media::new(media),
             legs: Slab::new(),
@@ -248,18 +248,6 @@ impl Calls {
         self.legs.iter().find(|(_, leg)| leg.from_phone && asked(leg)).map(|(_, leg)| leg.link)
     }
 
-    /// Users of a link have (other) numbers: the lanes that this end has opened for their calls are bound to them.
-    pub(crate) fn bind_users(&mut self, link: usize, book: &Book, tunnel: &mut Tunnel) {
-        for (_, leg) in self.legs.iter_mut().filter(|(_, leg)| leg.link == link) {
-            let number = leg.aor.as_deref().map_or(0, |aor| book.number(aor));
-            if number != 0 {
-                leg.lane_keys.user = number;
-                let lanes = leg.joints.iter().flatten().flat_map(|joint| [Some(joint.rtp), joint.rtcp]);
-                lanes.flatten().for_each(|lane| tunnel.bind_lane(lane, number));
-            }
-        }
-    }
-
     /// No (further) response to this request is to come.
     pub(crate) fn ended(&mut self, now: Time, id: ServerId, links: &mut Links, out: &mut Outbox) {
         self.answered(now, id, false, links, out);
@@ -354,7 +342,6 @@ impl Calls {
             serial: self.serial,
             kept: None,
             orphan: None,
-            aor: link.keys.aor(passing.keys.user).map(Into::into),
             branch: branch_of(passing.msg.top_via()).into(),
             routes,
             link: passing.link,

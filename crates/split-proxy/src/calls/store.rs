@@ -78,7 +78,7 @@ impl Calls {
             "keys": texts(&leg.keys),
             "parties": texts(&leg.parties),
             "routes": texts(&leg.routes),
-            "aor": leg.aor.as_deref().map(latin1),
+            "user": leg.lane_keys.user,
             "least": leg.lane_keys.least.code(),
             "token": leg.token.map(LegToken::text),
             "confirmed": leg.confirmed.iter().map(dialog).collect::<Vec<_>>(),
@@ -121,9 +121,10 @@ impl Calls {
         let dialog = |d: &Value| Some(Dialog { phone_tag: text(d.get(0)?)?, far_tag: text(d.get(1)?)? });
         let confirmed = value.get("confirmed")?.as_array()?.iter().map(dialog);
         let confirmed: Vec<Dialog> = confirmed.take(MAX_PARTIES).collect::<Option<_>>()?;
-        // Without a key that is worth as much as before, nothing is to pass; its user has no number yet.
+        // Without a key that is worth as much as before, nothing is to pass.
+        let user = value.get("user").and_then(Value::as_u64).and_then(|user| user.try_into().ok());
         let least = value.get("least").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
-        let lane_keys = LaneKeys { user: 0, least: Assurance::from_code(least?)? };
+        let lane_keys = LaneKeys { user: user?, least: Assurance::from_code(least?)? };
         let orphan = confirmed.is_empty().then_some(now + ORPHAN);
         let leg = Leg {
             serial,
@@ -140,7 +141,6 @@ impl Calls {
             parties: read_texts(value.get("parties")?)?,
             routes: read_texts(value.get("routes")?)?,
             lane_keys,
-            aor: value.get("aor").and_then(text),
             token: value.get("token").and_then(Value::as_str).and_then(unhex).map(LegToken::new),
             pending: 0,
             confirmed,

@@ -146,8 +146,6 @@ impl ContactPoint {
         if link.keys.begin(ctx, &mut link.tunnel, offer, credential).is_none() {
             return;
         }
-        self.half.bind_users(link_id);
-        let Some(link) = self.half.links.get(link_id) else { return };
         let Some(modes) = link.keys.offered(user, epoch).map(|modes| self.usable(modes)) else { return };
         match modes.best_first().next() {
             Some(Assurance::Digest) => self.ask_for_key(link_id, user, epoch, out),
@@ -243,7 +241,7 @@ impl ContactPoint {
     /// Whether a new call must not begin, since its media would not pass.
     pub(super) fn lacks_key(&self, link: usize, msg: Msg<'_>, keys: LaneKeys) -> bool {
         let begins = msg.method() == Method::Invite && msg.to_tag().is_none();
-        let has = self.half.links.get(link).map_or(Assurance::None, |link| link.keys.assurance(keys.user));
+        let has = self.half.links.get(link).map_or(Assurance::None, |link| link.keys.prospect(keys.user));
         begins && has < keys.least
     }
 }

@@ -365,6 +365,17 @@ impl Media {
         }
     }
 
+    /// The tunnel has lost its connection, and with it whatever was under way on streams.
+    pub(crate) fn cut_pipes(&mut self, link: usize, out: &mut Outbox) {
+        for pipe in self.pipes.all.values_mut().filter(|pipe| pipe.link == link) {
+            if let State::Connecting(flow) | State::Open(flow) = pipe.state {
+                self.pipes.by_flow.remove(&flow);
+                out.close(flow);
+            }
+            (pipe.state, pipe.inbound, pipe.lane_gone) = (State::Over, VecDeque::new(), true);
+        }
+    }
+
     /// Ends a line's connection at once, on both sides; a new description begins anew.
     fn break_pipe(&mut self, slot: usize, links: &mut Links, out: &mut Outbox) {
         let Some(pipe) = self.pipes.all.get_mut(&slot) else { return };
