@@ -204,6 +204,15 @@ impl Baresip {
         })
     }
 
+    /// How much it has recorded of its newest call so far, in seconds.
+    ///
+    /// # Errors
+    /// If it has recorded nothing.
+    pub fn recorded_seconds(&self) -> Result<f64> {
+        let bytes = fs::metadata(self.recording()?)?.len();
+        Ok(bytes as f64 / f64::from(audio::RATE * 2))
+    }
+
     /// What it has heard in its newest call.
     ///
     /// # Errors
