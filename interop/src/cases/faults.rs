@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 const VOICE: u32 = 12;
 /// How soon after the path is back speech must be, …
 const BACK: Duration = Duration::from_secs(2);
-/// … and how much later where nobody is told that the path has changed: silence for 2 s, then a ping's 3 s.
-const NOTICED: Duration = Duration::from_millis(5500);
+/// … and how much later where nobody is told that the path has changed: silence for 1 s, then a ping's 2 s.
+const NOTICED: Duration = Duration::from_millis(3500);
 
 /// The carrier's, and another.
 const ADDRESSES: [&str; 2] = ["203.0.113.2/24", "203.0.113.22/24"];
@@ -223,7 +223,7 @@ fn random(n: u32) -> Fault {
     let millis = u64::from(dice >> 4) % 4000;
     match (dice >> 1) % 5 {
         0 => Fault::Reset(side),
-        1 => Fault::Blackhole(1 + millis / 400),
+        1 => Fault::Blackhole(1 + millis / 500),
         2 => Fault::Contact(millis),
         _ => Fault::Agent(side, millis),
     }
