@@ -186,8 +186,8 @@ impl Tunnel {
             let (lane, whole) = assembled;
             let len = whole.map_or_else(|| self.conn.reader.assembled().len(), <[u8]>::len);
             match self.count_received(lane, len) {
-                Ok(true) if self.is_stream(lane) => return Some(self.stream_frame(lane, whole)),
-                Ok(true) => {
+                Ok(Some(Kind::Stream)) => return Some(self.stream_frame(lane, whole)),
+                Ok(Some(_)) => {
                     let payload = match self.unseal(lane, whole) {
                         Incoming::Plain => whole.unwrap_or_else(|| self.conn.reader.assembled()),
                         Incoming::Opened => &self.opened,
@@ -195,7 +195,7 @@ impl Tunnel {
                     };
                     return Some(Event::Datagram { lane, payload });
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(fault) => return Some(self.fault(fault)),
             }
         }

@@ -72,7 +72,7 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn is_stream(&self, lane: Lane) -> bool {
+    fn is_stream(&self, lane: Lane) -> bool {
         self.lanes.get(lane).is_some_and(|state| state.phase == Phase::Open && state.kind == Kind::Stream)
     }
 
