@@ -448,8 +448,8 @@ fn requests_from_elsewhere_than_the_operator_are_refused() {
 fn a_response_to_nothing_is_reflected_nowhere() {
     let mut lab = Lab::new(21, 0, |_| {});
     let host = lab.world.host(&["198.51.100.99"]);
-    let victim = lab.world.add(host, "victim", causeway_sim::Peer::new());
-    lab.world.with::<causeway_sim::Peer, _>(victim, |_, _, out| {
+    let victim = lab.world.add(host, "victim", Peer::new());
+    lab.world.with::<Peer, _>(victim, |_, _, out| {
         out.bind(Flow(0), at("198.51.100.99:5060"), Class::Signalling);
     });
     let rogue = rogue(&mut lab, "203.0.113.66", Some([7; 16]));
@@ -468,7 +468,7 @@ fn a_response_to_nothing_is_reflected_nowhere() {
             say(&mut lab, rogue, text.as_bytes());
         }
     }
-    assert!(lab.world.node::<causeway_sim::Peer>(victim).datagrams().is_empty());
+    assert!(lab.world.node::<Peer>(victim).datagrams().is_empty());
     assert_eq!(lab.server().seen.len(), before);
     assert_eq!(lab.status(lab.contact)["stray_responses"], 6);
 }
