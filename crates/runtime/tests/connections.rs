@@ -333,6 +333,32 @@ fn a_slow_reader_leaves_the_rest_in_the_node_and_loses_nothing() {
 }
 
 #[test]
+fn a_node_that_pauses_makes_the_sender_wait_and_misses_nothing() {
+    const ALL: usize = 40_000_000;
+    let (handle, thread) = peer(|s| s);
+    let to = listen(&handle, Flow(1), Transport::Tcp);
+    let mut writer = TcpStream::connect(to).unwrap();
+    let flow = wait(&handle, "accepted", |p| p.accepted().first().copied());
+    let pause = |paused| handle.with::<Peer, _>("peer", move |_, _, out| out.pause(flow, paused)).unwrap();
+    let data: Vec<u8> = (0..ALL).map(|i| (i / 1000) as u8).collect();
+    pause(true);
+    let expected = data.clone();
+    let sender = std::thread::spawn(move || {
+        writer.write_all(&data).unwrap();
+        // Closed with everything unread: the end comes after all of it.
+        drop(writer);
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!sender.is_finished(), "the sender waits");
+    assert_eq!(look(&handle, move |p| p.stream(flow).len()), 0);
+    pause(false);
+    assert_eq!(closed(&handle, flow).rsplit(": ").next(), Some("closed by the peer"));
+    sender.join().unwrap();
+    assert!(look(&handle, move |p| p.stream(flow)) == expected);
+    end(&handle, thread);
+}
+
+#[test]
 fn an_id_may_be_used_again_by_a_node_that_closed_it() {
     let (there, there_thread) = peer(|s| s);
     let to = listen(&there, Flow(1), Transport::Tcp);

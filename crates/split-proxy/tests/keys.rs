@@ -350,34 +350,6 @@ fn calls_and_keys_after_a_restart_of_an_agent() {
     a_restart(|lab| lab.restart_agent(0), digest_or_nothing);
 }
 
-/// Alice offers audio and a stream; the line of the stream as Bob sees it.
-fn stream_line(agents: fn(&mut AgentConfig)) -> String {
-    let mut lab = lab(17, 2, agents);
-    register(&mut lab, 0, "alice", "pw-alice", 600);
-    register(&mut lab, 1, "bob", "pw-bob", 600);
-    let offer = [
-        &sdp("192.168.0.10", 4000)[..],
-        b"m=message 7394 TCP/MSRP *\r\na=setup:actpass\r\na=path:msrp://192.168.0.10:7394/x;tcp\r\n",
-    ];
-    lab.request(0, Method::Invite, "sip:bob@example.com", "alice", |r| {
-        r.header("From", "<sip:alice@example.com>;tag=from")
-            .header("To", "<sip:bob@example.com>")
-            .header("Call-ID", "streams")
-            .body("application/sdp", offer.concat())
-    });
-    lab.world.run_for(S);
-    let invite = lab.phone(1).last_request(Method::Invite).unwrap();
-    let body = String::from_utf8_lossy(invite.msg().body()).into_owned();
-    assert!(!body.contains("m=audio 0 "), "{body}");
-    body.lines().find(|line| line.starts_with("m=message")).unwrap().to_owned()
-}
-
-#[test]
-fn what_cannot_be_sealed_is_not_carried_where_a_key_is_demanded() {
-    assert!(!stream_line(with_accounts).starts_with("m=message 0 "));
-    assert!(stream_line(digest_or_nothing).starts_with("m=message 0 "));
-}
-
 #[test]
 fn several_users_of_one_agent_have_keys_of_their_own() {
     let mut lab = lab(11, 1, with_accounts);

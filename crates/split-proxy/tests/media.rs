@@ -400,3 +400,28 @@ fn each_kind_of_media_is_marked_on_both_sides() {
     let port = lab.status(lab.agents[0])["calls"][0]["media"][0]["port"].as_u64().unwrap() as u16;
     assert_eq!(code(&lab, lab.agents[0], port), Some(0), "the fax in the place of the voice");
 }
+
+#[test]
+fn ports_taken_up_after_a_restart_are_marked_as_before() {
+    let mut lab = two_registered(12);
+    lab.call(0, "alice", 1, "bob", "restart");
+    let records = lab.world.records(lab.contact);
+    lab.world.kill(lab.contact);
+    lab.world.run_for(S);
+    lab.world.restart(lab.contact, causeway_split_proxy::ContactPoint::new(contact_config(), records));
+    let (world, agents) = (&mut lab.world, lab.agents.clone());
+    world.must(30 * S, "the tunnels come back", |world| {
+        agents.iter().all(|agent| world.node::<causeway_split_proxy::Agent>(*agent).is_up())
+    });
+    let calls = lab.status(lab.contact)["calls"].clone();
+    let media: Vec<_> =
+        calls.as_array().unwrap().iter().flat_map(|c| c["media"].as_array().unwrap()).collect();
+    assert_eq!(media.len(), 4, "{calls:#}");
+    for line in media {
+        let port = line["port"].as_u64().unwrap() as u16;
+        assert_eq!(lab.world.dscp(lab.contact, port).map(|dscp| dscp.code()), Some(46), "{line:#}");
+    }
+    // The agent's later connections, whichever attempt it was.
+    let marked = (1..20).any(|n| lab.world.flow_dscp(lab.agents[0], Flow((1 << 21) + n)).code() == 34);
+    assert!(marked, "the tunnel goes on as it was");
+}

@@ -5,7 +5,8 @@ mod common;
 use causeway_node::{Class, Connect, Flow, Transport};
 use causeway_sim::{NodeId, Peer};
 use causeway_sip::{Message, Method, response_to};
-use causeway_split_proxy::Agent;
+use causeway_split_proxy::{Agent, AgentConfig};
+use causeway_tunnel::key::Assurance;
 use common::*;
 use std::net::SocketAddr;
 
@@ -43,6 +44,11 @@ impl Pair {
         let mut lab = Lab::new(seed, 2, |_| {});
         lab.register(0, "alice", 600);
         lab.register(1, "bob", 600);
+        Self::in_lab(lab, offer, answer)
+    }
+
+    /// The same between phones that are registered already.
+    fn in_lab(mut lab: Lab, offer: &str, answer: &str) -> Self {
         let tcp = [0, 1].map(|n| {
             let host = lab.world_host_of_phone(n);
             let peer = lab.world.add(host, &format!("tcp{n}"), Peer::new());
@@ -161,6 +167,34 @@ fn whoever_is_active_connects_and_bytes_flow_both_ways() {
         assert_eq!(pair.peer(1 - active).stream(far[0]), b"there, goodbye");
         assert!(pair.peer(1 - active).closed(far[0]).is_some());
         assert_eq!(pair.lab.status(pair.lab.contact)["tunnels"][0]["lanes"], 0, "the lane has ended with it");
+    }
+}
+
+#[test]
+fn where_a_key_is_demanded_a_stream_is_sealed_with_it() {
+    let digest_or_nothing = |config: &mut AgentConfig| {
+        users::with_accounts(config);
+        config.keys.least = Assurance::Digest;
+    };
+    let mut lab = users::lab(20, 2, users::with_database, digest_or_nothing);
+    for (n, user) in ["alice", "bob"].into_iter().enumerate() {
+        users::register(&mut lab, n, user, &format!("pw-{user}"), 600);
+    }
+    let mut pair = Pair::in_lab(lab, ACTIVE, PASSIVE);
+    let to = target(&pair.answer_heard());
+    pair.connect(0, to);
+    let far = pair.accepted(1);
+    let (there, back) = (vec![1; 100_000], vec![2; 100_000]);
+    pair.write(0, DIALLED, &there);
+    pair.write(1, far[0], &back);
+    pair.lab.world.run_for(5 * S);
+    assert_eq!(pair.peer(1).stream(far[0]), there);
+    assert_eq!(pair.peer(0).stream(DIALLED), back);
+    let contact = pair.lab.status(pair.lab.contact);
+    for n in 0..2 {
+        let user = &contact["tunnels"][n]["users"][0];
+        assert!(user["sealed"].as_u64() >= Some(25) && user["opened"].as_u64() >= Some(25), "{user}");
+        assert_eq!((&user["refused"], &user["withheld"]), (&0.into(), &0.into()));
     }
 }
 
@@ -332,4 +366,37 @@ Content-Type: text/plain\r\n\r\n{text}\r\n-------tx42$\r\n",
     pair.write(1, far, ok(&offered, "msrp://192.168.1.10:7394/bbb;tcp").as_bytes());
     let heard = String::from_utf8(pair.peer(0).stream(DIALLED)).unwrap();
     assert_eq!(heard, ok(own, &answered));
+}
+
+#[test]
+fn connections_go_only_where_media_may_go() {
+    let mut lab = Lab::new(17, 2, |config| config.media_allow = vec!["203.0.113.0/24".parse().unwrap()]);
+    lab.register(0, "alice", 600);
+    let invite = |lab: &mut Lab, call_id: &str, c: &str, port: u16| {
+        let contact = lab.server().bindings["sip:alice@example.com"].clone();
+        let offer = format!(
+            "v=0\r\no=- 1 1 IN IP4 {c}\r\ns=-\r\nc=IN IP4 {c}\r\nt=0 0\r\nm=message {port} TCP/MSRP *\r\n\
+a=path:msrp://{c}:{port}/x;tcp\r\n"
+        );
+        let invite = causeway_sip::RequestBuilder::new(Method::Invite, contact.as_bytes())
+            .header("Via", format!("SIP/2.0/UDP {SERVER}:5060;branch=z9hG4bK{call_id}"))
+            .header("From", "<sip:far@example.com>;tag=f")
+            .header("To", "<sip:alice@example.com>")
+            .header("Call-ID", call_id)
+            .header("Contact", format!("<sip:far@{SERVER}:5060>"))
+            .cseq(1, Method::Invite)
+            .max_forwards(70)
+            .body("application/sdp", offer)
+            .finish();
+        lab.world.with::<Server, _>(lab.server, |_, _, out| {
+            out.datagram(Flow(0), at("198.51.100.1:5060"), &invite);
+        });
+        lab.world.run_for(S);
+        let heard = |m: &&Message| m.msg().call_id() == Some(call_id.as_bytes());
+        let status = lab.server().seen.iter().rev().filter(heard).find_map(|m| m.msg().status());
+        (status, lab.phone(0).heard.iter().any(|m| heard(&m)))
+    };
+    assert_eq!(invite(&mut lab, "outside", "192.0.2.9", 7394), (Some(488), false));
+    assert_eq!(invite(&mut lab, "service", CONTACT, 443), (Some(488), false));
+    assert!(invite(&mut lab, "inside", "203.0.113.77", 7394).1, "the control");
 }

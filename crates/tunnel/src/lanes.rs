@@ -385,14 +385,6 @@ impl Lanes {
         None
     }
 
-    /// Counts a frame that went out past the queues here.
-    pub(crate) fn count_sent(&mut self, lane: Lane, len: usize) {
-        if let Some(state) = self.get_mut(lane) {
-            state.stats.sent_packets += 1;
-            state.stats.sent_bytes += len as u64;
-        }
-    }
-
     /// Bytes held.
     pub(crate) fn memory(&self) -> usize {
         let queue = |q: &Queue| q.bytes.capacity() + q.entries.capacity() * size_of::<(Time, u16)>();

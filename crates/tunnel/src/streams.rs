@@ -4,7 +4,8 @@
 //! grows as the receiver hands bytes on, so that a slow reader costs its own stream, and nobody else, their time.
 
 use crate::frame::{HEADER, put_header};
-use crate::lanes::append;
+use crate::key::{OVERHEAD, Outgoing, Sealer, Table};
+use crate::lanes::{Lanes, append};
 use crate::{Fault, Lane};
 use causeway_node::Time;
 use std::collections::{BTreeMap, VecDeque};
@@ -55,6 +56,8 @@ pub(crate) struct Streams {
     turns: VecDeque<u16>,
     /// When what was held back for want of room asks again.
     again: Option<Time>,
+    /// Those that have lost bytes, to be closed.
+    broken: Vec<Lane>,
 }
 
 impl Streams {
@@ -147,6 +150,11 @@ impl Streams {
         Ok(())
     }
 
+    /// A stream that has lost bytes.
+    pub(crate) fn take_broken(&mut self) -> Option<Lane> {
+        self.broken.pop()
+    }
+
     pub(crate) fn has_work(&self) -> bool {
         !self.turns.is_empty()
     }
@@ -172,16 +180,15 @@ impl Streams {
         }
     }
 
-    /// Appends frames, lanes in turn, until `buf` is `end` long or this call has given its share. `room` is what
-    /// the connection had before anything was appended. Reports each frame.
+    /// Appends frames, a lane after the other, until `buf` is `end` long or this call has given its share. `room` is
+    /// what the connection had before anything was appended. A lane whose user has no key that it demands waits.
     pub(crate) fn fill(
         &mut self,
         now: Time,
-        room: usize,
-        end: usize,
+        (room, end): (usize, usize),
         max_frame: usize,
+        (lanes, keys): (&mut Lanes, &mut Table),
         buf: &mut Vec<u8>,
-        mut sent: impl FnMut(Lane, usize),
     ) {
         if self.turns.is_empty() {
             return;
@@ -192,30 +199,52 @@ impl Streams {
         }
         self.again = None;
         let mut share = CHUNK;
-        while let Some(number) = self.turns.front().copied() {
-            let space = end.saturating_sub(buf.len() + HEADER);
-            let Some(stream) = self.all.get_mut(&number) else {
-                self.turns.pop_front();
+        for _ in 0..self.turns.len() {
+            let Some(number) = self.turns.pop_front() else { return };
+            let lane = Lane(number);
+            let (Some(stream), Some(state)) = (self.all.get_mut(&number), lanes.get_mut(lane)) else {
                 continue;
             };
-            let most = CHUNK.min(max_frame).min(stream.credit as usize).min(share).min(space);
-            let len = stream.out.len().min(most);
-            if end < buf.len() + HEADER || (len == 0 && !stream.out.is_empty() && stream.credit > 0) {
+            let space = end.saturating_sub(buf.len() + HEADER + OVERHEAD);
+            let most = CHUNK.min(max_frame.saturating_sub(OVERHEAD)).min(stream.credit as usize).min(share);
+            let len = stream.out.len().min(most).min(space);
+            let ends = stream.ending && !stream.ended && stream.out.is_empty();
+            if space == 0 || (len == 0 && !ends) {
+                self.turns.push_front(number);
                 return;
             }
-            if len > 0 || (stream.ending && !stream.ended && stream.out.is_empty()) {
-                put_header(buf, Lane(number), len as u16);
-                append(&mut stream.out, len, buf);
-                stream.credit -= len as u32;
-                stream.ended = len == 0;
-                share -= len;
-                sent(Lane(number), len);
+            match keys.outgoing(state.user, state.demand) {
+                Outgoing::Withhold => {
+                    self.turns.push_back(number);
+                    self.again = Some(now + AGAIN);
+                    continue;
+                }
+                Outgoing::Plain => {
+                    put_header(buf, lane, len as u16);
+                    append(&mut stream.out, len, buf);
+                }
+                Outgoing::Seal(sealer) => {
+                    let start = buf.len();
+                    put_header(buf, lane, (len + OVERHEAD) as u16);
+                    buf.resize(start + HEADER + Sealer::head_len(), 0);
+                    append(&mut stream.out, len, buf);
+                    if !sealer.seal(lane, buf, start + HEADER) {
+                        // The key is used up: bytes are missing now, and the stream cannot go on.
+                        buf.truncate(start);
+                        self.broken.push(lane);
+                        continue;
+                    }
+                }
             }
-            self.turns.pop_front();
-            if stream.has_work() {
+            state.stats.sent_packets += 1;
+            state.stats.sent_bytes += len as u64;
+            stream.credit -= len as u32;
+            stream.ended |= ends;
+            share -= len;
+            stream.listed = stream.has_work();
+            if stream.listed {
                 self.turns.push_back(number);
             } else {
-                stream.listed = false;
                 stream.out.shrink_to(CHUNK);
             }
         }

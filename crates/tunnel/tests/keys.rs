@@ -160,6 +160,9 @@ impl Pair {
         while let Some(event) = receiver.next(self.now, &mut input) {
             match event {
                 Event::Datagram { lane, payload } => self.heard[1 - index].push((lane, payload.to_vec())),
+                Event::Stream { lane, bytes } => self.heard[1 - index].push((lane, bytes.to_vec())),
+                Event::StreamEnded { lane } => self.heard[1 - index].push((lane, Vec::new())),
+                Event::LaneClosed { lane, .. } => self.heard[1 - index].push((lane, b"closed".to_vec())),
                 Event::Key(message) => self.keys[1 - index].push(message),
                 Event::Dead(why) => panic!("{why}"),
                 _ => {}
@@ -215,6 +218,7 @@ impl Pair {
                     self.contact.open_for(1, mode, theirs.opener(Role::Agent, epoch));
                 }
                 Event::Datagram { lane, payload } => self.heard[1].push((lane, payload.to_vec())),
+                Event::Stream { lane, bytes } => self.heard[1].push((lane, bytes.to_vec())),
                 other => panic!("{other:?}"),
             }
         }
@@ -495,4 +499,56 @@ fn an_hour_of_speech_repeats_no_number_and_the_decoder_opens_it() {
     if let Some(said) = decoder("open", &file) {
         assert_eq!(said, expected);
     }
+}
+
+#[test]
+fn streams_are_sealed_wait_for_a_key_that_is_demanded_and_break_off_when_tampered_with() {
+    let mut pair = Pair::new();
+    let lane = pair.agent.open_stream(b"msrp").unwrap();
+    pair.agent.bind_lane(lane, 1);
+    pair.pass(Role::Agent);
+    pair.agent.stream(lane, b"in the clear").unwrap();
+    pair.pass(Role::Agent);
+    pair.agent.demand(lane, Assurance::Digest);
+    pair.contact.demand(lane, Assurance::Digest);
+    pair.agent.stream(lane, b"sealed").unwrap();
+    pair.pass(Role::Agent);
+    assert_eq!(pair.heard[1], [(lane, b"in the clear".to_vec())], "what demands a key waits for it");
+    assert!(pair.agree(Assurance::Digest));
+    pair.pass(Role::Agent);
+    // More than the credit, so that sealing and credit must agree on what a byte is.
+    let data = vec![7; 100_000];
+    pair.agent.stream(lane, &data).unwrap();
+    for _ in 0..60 {
+        pair.pass(Role::Agent);
+        let heard: usize = pair.heard[1].iter().map(|(_, bytes)| bytes.len()).sum();
+        pair.contact.consumed(lane, heard.saturating_sub(40_000) / 60);
+        pair.pass(Role::ContactPoint);
+    }
+    pair.contact.consumed(lane, 65_536);
+    (0..60).for_each(|_| [Role::ContactPoint, Role::Agent].into_iter().for_each(|role| pair.pass(role)));
+    pair.agent.end_stream(lane);
+    pair.pass(Role::Agent);
+    let heard: Vec<u8> = pair.heard[1].iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    assert_eq!(heard, [b"in the clear".as_slice(), b"sealed", &data].concat());
+    assert_eq!(pair.heard[1].last(), Some(&(lane, Vec::new())), "and its end");
+    let sealed = frames(&pair.wire[0]);
+    assert!(
+        sealed[1..]
+            .iter()
+            .all(|(_, payload)| payload.len() >= OVERHEAD && !payload.windows(6).any(|w| w == b"sealed"))
+    );
+    // Somebody in between changes a frame: a stream cannot do without it.
+    pair.contact.stream(lane, b"and back").unwrap();
+    let mut bytes = Vec::new();
+    pair.contact.fill(pair.now, ALL, &mut bytes);
+    *bytes.last_mut().unwrap() ^= 1;
+    let mut input = bytes.as_slice();
+    let mut events = Vec::new();
+    while let Some(event) = pair.agent.next(pair.now, &mut input) {
+        events.push(format!("{event:?}"));
+    }
+    assert!(matches!(events.as_slice(), [one] if one.starts_with("LaneClosed")), "{events:?}");
+    pair.pass(Role::Agent);
+    assert_eq!(pair.heard[1].last(), Some(&(lane, b"closed".to_vec())));
 }

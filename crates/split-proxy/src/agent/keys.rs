@@ -160,6 +160,8 @@ impl Agent {
             Some(credential) => policy.secrets(aor, credential).note,
             None => Some("it registers without a credential that a key could be inherited from"),
         };
+        let note =
+            note.or_else(|| (has > Assurance::None).then_some("the contact point has agreed to no more"));
         (has, policy.least(aor), note.filter(|_| has < Assurance::Digest))
     }
 

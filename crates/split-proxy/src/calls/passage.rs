@@ -123,7 +123,7 @@ impl Calls {
                 ports.push(ports[first]);
                 continue;
             }
-            if line.port == 0 || line.carriage == Carriage::None || !self.may_carry(leg, line.carriage) {
+            if line.port == 0 || line.carriage == Carriage::None {
                 // Nothing is to be sent there any more (RFC 3264 §6, §8.2).
                 self.negotiate(Place { leg, index }, party, None, None, near);
                 ports.push(None);
@@ -183,7 +183,7 @@ impl Calls {
     ) -> Result<Vec<Option<Ports>>, Refusal> {
         let mut ports: Vec<Option<Ports>> = Vec::with_capacity(lines.len());
         for (index, line) in lines.iter().enumerate() {
-            if line.port == 0 || line.carriage == Carriage::None || !self.may_carry(leg, line.carriage) {
+            if line.port == 0 || line.carriage == Carriage::None {
                 ports.push(None);
                 continue;
             }
@@ -207,12 +207,6 @@ impl Calls {
             }
         }
         Ok(ports)
-    }
-
-    /// Streams are not sealed with the key of a user, so that where one is demanded they are not carried.
-    fn may_carry(&self, leg: usize, carriage: Carriage) -> bool {
-        let least = self.legs.get(leg).map_or(Assurance::None, |leg| leg.lane_keys.least);
-        !carriage.is_stream() || least == Assurance::None
     }
 
     fn party(&mut self, leg: usize, tag: &[u8]) -> u32 {

@@ -193,6 +193,7 @@ impl Calls {
             let mut joined = Joined::new(link, leg, lane, half == 0 && carriage.has_rtcp(), now);
             joined.aim.restore(line.get("media").and_then(|media| media.get(half)).unwrap_or(&Value::Null));
             self.media.join(2 * pair + half, joined, links);
+            self.media.mark(2 * pair + half, self.marks.of(carriage.lane_kind()), out);
         }
         Some(Joint { pair, carriage, rtp, rtcp })
     }

@@ -186,15 +186,8 @@ impl Tunnel {
             let (lane, whole) = assembled;
             let len = whole.map_or_else(|| self.conn.reader.assembled().len(), <[u8]>::len);
             match self.count_received(lane, len) {
-                Ok(true) if self.is_stream(lane) => match self.streams.received(lane, len) {
-                    Ok(()) if len == 0 => return Some(Event::StreamEnded { lane }),
-                    Ok(()) => {
-                        let bytes = whole.unwrap_or_else(|| self.conn.reader.assembled());
-                        return Some(Event::Stream { lane, bytes });
-                    }
-                    Err(fault) => return Some(self.fault(fault)),
-                },
-                Ok(true) => {
+                Ok(Some(Kind::Stream)) => return Some(self.stream_frame(lane, whole)),
+                Ok(Some(_)) => {
                     let payload = match self.unseal(lane, whole) {
                         Incoming::Plain => whole.unwrap_or_else(|| self.conn.reader.assembled()),
                         Incoming::Opened => &self.opened,
@@ -202,7 +195,7 @@ impl Tunnel {
                     };
                     return Some(Event::Datagram { lane, payload });
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(fault) => return Some(self.fault(fault)),
             }
         }

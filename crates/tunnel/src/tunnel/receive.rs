@@ -16,17 +16,17 @@ impl Tunnel {
         self.conn.control_done = 0;
     }
 
-    /// Counts a datagram; `false` if it comes on a lane that we have closed.
-    pub(super) fn count_received(&mut self, lane: Lane, len: usize) -> Result<bool, Fault> {
+    /// Counts a frame; what its lane carries, `None` if that is one that we have closed.
+    pub(super) fn count_received(&mut self, lane: Lane, len: usize) -> Result<Option<Kind>, Fault> {
         let state = self.lanes.get_mut(lane).ok_or(Fault::UnknownLane(lane))?;
         match state.phase {
             Phase::Open => {}
-            Phase::Closing => return Ok(false),
+            Phase::Closing => return Ok(None),
             Phase::Stale => return Err(Fault::UnknownLane(lane)),
         }
         state.stats.received_packets += 1;
         state.stats.received_bytes += len as u64;
-        Ok(true)
+        Ok(Some(state.kind))
     }
 
     /// Does the next control message of the frame at hand.

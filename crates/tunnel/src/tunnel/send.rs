@@ -67,8 +67,12 @@ impl Tunnel {
         }
         if self.conn.tail.is_empty() && !self.lanes.has_waiting() {
             let max_frame = self.peer.as_ref().map_or(0, |peer| usize::from(peer.max_frame));
-            let lanes = &mut self.lanes;
-            self.streams.fill(now, end - start, end, max_frame, buf, |lane, len| lanes.count_sent(lane, len));
+            let (lanes, keys) = (&mut self.lanes, &mut self.keys);
+            self.streams.fill(now, (end - start, end), max_frame, (lanes, keys), buf);
+            while let Some(lane) = self.streams.take_broken() {
+                self.close_lane(lane);
+                self.conn.closed.push(lane);
+            }
         }
     }
 

@@ -2,9 +2,10 @@
 
 use super::{Outcome, Tunnel};
 use crate::control::Message;
+use crate::key::Incoming;
 use crate::lanes::Phase;
 use crate::streams::STREAM_QUEUE;
-use crate::{Fault, Kind, Lane, OpenError, Refused, Why};
+use crate::{CloseReason, Event, Fault, Kind, Lane, OpenError, Refused, Why};
 
 impl Tunnel {
     /// Opens a lane for a stream of bytes in both directions. Nothing runs on it before one end says
@@ -71,8 +72,32 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn is_stream(&self, lane: Lane) -> bool {
+    fn is_stream(&self, lane: Lane) -> bool {
         self.lanes.get(lane).is_some_and(|state| state.phase == Phase::Open && state.kind == Kind::Stream)
+    }
+
+    /// A frame on a stream. One that does not open as it must leaves a gap: the stream is broken off.
+    pub(super) fn stream_frame<'s, 'i: 's>(&'s mut self, lane: Lane, whole: Option<&'i [u8]>) -> Event<'s> {
+        let incoming = self.unseal(lane, whole);
+        let len = match incoming {
+            Incoming::Plain => whole.map_or_else(|| self.conn.reader.assembled().len(), <[u8]>::len),
+            Incoming::Opened => self.opened.len(),
+            Incoming::Refused => {
+                self.close_lane(lane);
+                return Event::LaneClosed { lane, reason: CloseReason::Ended };
+            }
+        };
+        match self.streams.received(lane, len) {
+            Err(fault) => self.fault(fault),
+            Ok(()) if len == 0 => Event::StreamEnded { lane },
+            Ok(()) => {
+                let bytes = match incoming {
+                    Incoming::Opened => self.opened.as_slice(),
+                    _ => whole.unwrap_or_else(|| self.conn.reader.assembled()),
+                };
+                Event::Stream { lane, bytes }
+            }
+        }
     }
 
     /// What a message about a stream does; on a lane that we are closing, nothing.
