@@ -17,6 +17,33 @@ impl Persister for Disk {
     }
 }
 
+/// The same of a node that promises nobody anything by its records: they make a restart cheaper, and a full disk is no
+/// reason to end calls.
+pub struct BestEffort {
+    store: Store,
+    failed: bool,
+}
+
+impl BestEffort {
+    /// Records in this store.
+    pub fn new(store: Store) -> Self {
+        Self { store, failed: false }
+    }
+}
+
+impl Persister for BestEffort {
+    fn commit(&mut self, records: &[Record]) -> Result<(), String> {
+        let result = self.store.commit(records);
+        if let Err(error) = &result
+            && !self.failed
+        {
+            tracing::error!("state cannot be written, a restart will end calls: {error}");
+        }
+        self.failed = result.is_err();
+        Ok(())
+    }
+}
+
 /// The subscriber database as the exchange asks it.
 pub struct Hss {
     known: Subscribers,

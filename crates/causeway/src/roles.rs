@@ -1,7 +1,7 @@
 //! Roles as they are deployed: a node, its store, its certificates, on a worker of its own.
 
 use crate::exit::Failure;
-use crate::glue::{Disk, keys, random};
+use crate::glue::{BestEffort, Disk, keys, random};
 use causeway_node::Record;
 use causeway_runtime::tls::{Client, Server, Trust};
 use causeway_runtime::{Options, Setup, Worker};
@@ -46,7 +46,7 @@ pub fn agent(name: &str, config: AgentConfig, trust: &Trust, data: Option<&Path>
     let Some(data) = data else { return Ok(Setup::new(name, Agent::new(config, [])).client(client)) };
     let store = Store::open_unsynced(data, "agent.db")?;
     let agent = Agent::new(config, records(&store, AGENT_SPACES)?);
-    Ok(Setup::new(name, agent).client(client).persister(Disk(store)))
+    Ok(Setup::new(name, agent).client(client).persister(BestEffort::new(store)))
 }
 
 /// Everything in these spaces.

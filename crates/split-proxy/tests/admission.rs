@@ -443,6 +443,36 @@ fn requests_from_elsewhere_than_the_operator_are_refused() {
     assert!(answer.starts_with(b"SIP/2.0 403"));
 }
 
+/// Responses to requests that are not known any more go on by their Via (RFC 3261 §16.7), but nobody may make up where.
+#[test]
+fn a_response_to_nothing_is_reflected_nowhere() {
+    let mut lab = Lab::new(21, 0, |_| {});
+    let host = lab.world.host(&["198.51.100.99"]);
+    let victim = lab.world.add(host, "victim", Peer::new());
+    lab.world.with::<Peer, _>(victim, |_, _, out| {
+        out.bind(Flow(0), at("198.51.100.99:5060"), Class::Signalling);
+    });
+    let rogue = rogue(&mut lab, "203.0.113.66", Some([7; 16]));
+    register(&mut lab, rogue, 1, "mallory", 600);
+    let before = lab.server().seen.len();
+    for next in ["198.51.100.99:5060", "198.51.100.2:5060"] {
+        for branch in
+            ["z9hG4bK-cw0123456789abcdef", "z9hG4bK-cw0123456789abcdef-0000000000000000", "z9hG4bKx"]
+        {
+            let text = format!(
+                "SIP/2.0 200 OK\r\nVia: SIP/2.0/TLS {CONTACT}:5060;branch={branch}\r\nVia: SIP/2.0/UDP {next};\
+                 branch=z9hG4bKy;rport=5060;received={}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\n\
+                 Call-ID: made-up\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+                next.split(':').next().unwrap()
+            );
+            say(&mut lab, rogue, text.as_bytes());
+        }
+    }
+    assert!(lab.world.node::<Peer>(victim).datagrams().is_empty());
+    assert_eq!(lab.server().seen.len(), before);
+    assert_eq!(lab.status(lab.contact)["stray_responses"], 6);
+}
+
 #[test]
 fn a_token_of_another_cannot_be_used_to_take_over() {
     let mut lab = Lab::new(16, 1, |_| {});

@@ -127,6 +127,32 @@ fn a_tunnel_that_does_not_come_back_is_given_up() {
     }
 }
 
+/// Whoever has an agent's session but not its secret gets a session of his own, and it is counted.
+#[test]
+fn a_ticket_that_is_no_good_begins_anew() {
+    let mut lab = in_a_call(8);
+    lab.world.kill(lab.agents[1]);
+    let mut records = lab.world.records(lab.agents[1]);
+    let session = records.iter_mut().find(|record| record.space == "agent.session").unwrap();
+    let mut value: causeway_node::Status = serde_json::from_slice(session.value.as_ref().unwrap()).unwrap();
+    value["secret"] = "00".repeat(32).into();
+    session.value = Some(value.to_string().into_bytes());
+    let agent = Agent::new(lab.agent_configs[1].clone(), records);
+    lab.world.restart(lab.agents[1], agent);
+    lab.world.run_for(5 * S);
+    let status = lab.status(lab.contact);
+    assert_eq!((&status["tickets_refused"], status["tunnels"].as_array().unwrap().len()), (&1.into(), 2));
+    let tunnel = lab.status(lab.agents[1])["tunnels"][0].clone();
+    assert_eq!(
+        (&tunnel["state"], &tunnel["resumes"], &tunnel["lanes"]),
+        (&"up".into(), &0.into(), &0.into())
+    );
+    assert!(!speech_passes(&mut lab), "the call is over");
+    assert_eq!(lab.status(lab.agents[1])["ports"]["used"], 0);
+    lab.call(0, "alice", 1, "bob", "another");
+    assert!(lab.phone(1).last_request(Method::Ack).is_some(), "nobody had to register again");
+}
+
 fn media_lines(lab: &Lab) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for id in [lab.contact, lab.agents[0], lab.agents[1]] {
