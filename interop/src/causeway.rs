@@ -56,6 +56,19 @@ impl Binary {
         self.start(lab, Host::Edge, dir, "contact", &args)
     }
 
+    /// Starts a contact point of which only the tunnel's end matters, with other options.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn contact_with(&self, lab: &Lab, dir: &Path, tunnel: &str, options: &[&str]) -> Result<Causeway> {
+        let (sip, media) = (format!("{EDGE_INSIDE}:5064"), format!("{EDGE_INSIDE}:22000-22099"));
+        let upstream = format!("sip:{CORE}:5060");
+        let mut args =
+            vec!["contact", "--tunnel", tunnel, "--sip", &sip, "--upstream", &upstream, "--media", &media];
+        args.extend(options);
+        self.start(lab, Host::Edge, dir, "contact", &args)
+    }
+
     /// Starts the operator in one process.
     ///
     /// # Errors

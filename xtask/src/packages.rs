@@ -24,8 +24,8 @@ pub const INTEROP: &[Need] = &[
     ("python3", "python3"),
     ("dnsmasq", "dnsmasq-base"),
     ("tinyproxy", "tinyproxy-bin"),
+    ("faketime", "faketime"),
     ("tshark", "tshark"),
-    ("python3", "python3"),
 ];
 
 /// What single tests compare with; without it they say that they are skipped.

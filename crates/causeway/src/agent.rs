@@ -28,6 +28,7 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     config.keys = keys;
     config.marks = roles::marks(options.dscp.as_deref())?;
     roles::keep_alive(&mut config.tunnel, options.keep_alive);
+    roles::late_after(&mut config.tunnel, options.late_after);
     if check {
         return Ok(());
     }
@@ -36,7 +37,12 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     config.proxy = proxy;
     config.on_demand = options.on_demand.map(Duration::from_secs);
     config.instance = Some(roles::instance(&data)?);
-    let workers = vec![Worker::new("agent").node(roles::agent("agent", config, &trust, Some(&data))?)];
+    let workers = vec![Worker::new("agent").options(roles::options(options.congestion)).node(roles::agent(
+        "agent",
+        config,
+        &trust,
+        Some(&data),
+    )?)];
     let service = Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: None };
     service.run(|| {
         tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {leads_to}")

@@ -32,17 +32,21 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     config.marks = roles::marks(options.dscp.as_deref())?;
     config.local_media = options.lan_media != Some(LanMedia::Anchored);
     roles::keep_alive(&mut config.tunnel, options.keep_alive);
+    roles::late_after(&mut config.tunnel, options.late_after);
     if check {
         return Ok(());
     }
-    let options = options.exchange;
+    let (options, congestion) = (options.exchange, options.congestion);
     let data = dirs::data(options.data, "up")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
     reload.servers.push(server.clone());
     let exchange = exchange.worker(&data, &mut reload)?;
-    let workers = vec![exchange, roles::contact(config, server, &data, Some(&data))?];
+    let workers = vec![
+        exchange,
+        roles::contact(config, server, &data, Some(&data))?.options(roles::options(congestion)),
+    ];
     let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
     service.run(|| {
         println!("pin: {pin}");
@@ -83,6 +87,7 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     config.marks = roles::marks(options.dscp.as_deref())?;
     config.local_media = options.lan_media != Some(LanMedia::Anchored);
     roles::keep_alive(&mut config.tunnel, options.keep_alive);
+    roles::late_after(&mut config.tunnel, options.late_after);
     config.mode = if options.path { Mode::Path } else { Mode::Plain };
     config.min_assurance = options.min_assurance.unwrap_or_default();
     if config.min_assurance >= Assurance::Digest && options.subscribers.is_none() {
@@ -100,7 +105,10 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     let data = dirs::data(options.data, "contact")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
-    let workers = vec![roles::contact(config, server.clone(), &data, options.subscribers.as_deref())?];
+    let workers = vec![
+        roles::contact(config, server.clone(), &data, options.subscribers.as_deref())?
+            .options(roles::options(options.congestion)),
+    ];
     let reload = Reload { servers: vec![server], ..Reload::default() };
     let service = Service { workers, data: &data, ready_fd, reload, metrics: None };
     service.run(|| {

@@ -4,7 +4,7 @@ use crate::exit::Failure;
 use crate::glue::{Disk, keys, random};
 use causeway_node::Record;
 use causeway_runtime::tls::{Client, Server, Trust};
-use causeway_runtime::{Setup, Worker};
+use causeway_runtime::{Options, Setup, Worker};
 use causeway_split_proxy::{
     AGENT_SPACES, Agent, AgentConfig, CONTACT_SPACES, ContactConfig, ContactPoint, Marks, MediaConfig,
 };
@@ -133,6 +133,21 @@ pub fn keep_alive(tunnel: &mut Config, seconds: Option<u16>) {
         }
         Some(seconds) => tunnel.keep_alive = Duration::from_secs(seconds.into()),
     }
+}
+
+/// The deadline of `--late-after`, milliseconds: voice and video that have waited for longer are not sent any more;
+/// 0 sends them however late they are.
+pub fn late_after(tunnel: &mut Config, ms: Option<u16>) {
+    if let Some(ms) = ms {
+        let deadline = (ms > 0).then(|| Duration::from_millis(ms.into()));
+        (tunnel.deadlines.audio, tunnel.deadlines.video) = (deadline, deadline);
+    }
+}
+
+/// How a worker that carries media treats its connections: `--congestion`.
+pub fn options(congestion: Option<String>) -> Options {
+    let default = Options::default();
+    Options { congestion: congestion.unwrap_or(default.congestion), ..Options::default() }
 }
 
 /// Addresses that are written into messages must be real ones.

@@ -111,6 +111,8 @@ impl Layered for Up {
             min_assurance: self.min_assurance.or(below.min_assurance),
             dscp: self.dscp.or(below.dscp),
             keep_alive: self.keep_alive.or(below.keep_alive),
+            late_after: self.late_after.or(below.late_after),
+            congestion: self.congestion.or(below.congestion),
             lan_media: self.lan_media.or(below.lan_media),
         }
     }
@@ -129,6 +131,8 @@ impl Layered for Contact {
             subscribers: self.subscribers.or(below.subscribers),
             dscp: self.dscp.or(below.dscp),
             keep_alive: self.keep_alive.or(below.keep_alive),
+            late_after: self.late_after.or(below.late_after),
+            congestion: self.congestion.or(below.congestion),
             lan_media: self.lan_media.or(below.lan_media),
             cert: self.cert.or(below.cert),
             key: self.key.or(below.key),
@@ -149,6 +153,8 @@ impl Layered for Agent {
             account: self.account.or(below.account),
             dscp: self.dscp.or(below.dscp),
             keep_alive: self.keep_alive.or(below.keep_alive),
+            late_after: self.late_after.or(below.late_after),
+            congestion: self.congestion.or(below.congestion),
             data: self.data.or(below.data),
         }
     }

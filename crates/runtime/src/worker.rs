@@ -80,6 +80,10 @@ pub struct Options {
     pub dns_servers: Vec<SocketAddr>,
     /// How long each of them has for an answer; as /etc/resolv.conf says unless told.
     pub dns_timeout: Option<Duration>,
+    /// The congestion control of connections that carry media, by its name in the kernel (tcp(7), TCP_CONGESTION).
+    /// `bbr` unless told: it does not take every lost packet for a full queue. The system's own where the kernel
+    /// does not have the one named.
+    pub congestion: String,
 }
 
 impl Default for Options {
@@ -93,6 +97,7 @@ impl Default for Options {
             max_handshakes_per_address: 32,
             dns_servers: Vec::new(),
             dns_timeout: None,
+            congestion: "bbr".to_owned(),
         }
     }
 }

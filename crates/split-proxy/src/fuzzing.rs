@@ -2,7 +2,7 @@
 
 pub use crate::msrp::fuzz as msrp;
 
-use crate::keys::{Book, KeyLine, KeyPolicy, LineSecret, Told, header_secret};
+use crate::keys::{Book, KeyLine, KeyPolicy, LineSecret, Told, first_number, header_secret};
 use causeway_node::testing::CountingRng;
 use causeway_node::{Ctx, Time};
 use causeway_sip::digest::{Algorithm, Ha1, NewChallenge, Session, choose};
@@ -92,7 +92,7 @@ impl Middle {
         middle.pass_all();
         let agent = &mut middle.ends[0].tunnel;
         middle.lane = agent.open_lane(Kind::Audio, b"").unwrap_or(Lane(17));
-        agent.bind_lane(middle.lane, 1);
+        agent.bind_lane(middle.lane, first_number(ALICE));
         middle.pass_all();
         let lane = middle.lane;
         middle.ends.iter_mut().for_each(|end| end.tunnel.demand(lane, Assurance::Header));
@@ -240,7 +240,12 @@ mod tests {
             middle.act(act, &mut &[][..]);
         }
         assert_eq!(middle.ends.each_ref().map(|end| end.heard.len()), [1, 2]);
-        assert!(middle.ends.iter().all(|end| end.book.assurance(1) == Assurance::Digest && !end.dead));
+        assert!(
+            middle
+                .ends
+                .iter()
+                .all(|end| end.book.assurance(first_number(ALICE)) == Assurance::Digest && !end.dead)
+        );
     }
 
     #[test]

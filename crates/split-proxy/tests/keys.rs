@@ -3,28 +3,17 @@
 mod common;
 
 use causeway_node::{Class, Connect, Ctx, Flow, Input, Node, Outbox, Status, Time, Transport};
+use causeway_sim::Peer;
 use causeway_sip::Method;
-use causeway_sip::digest::{Algorithm, NewChallenge, Session, choose};
-use causeway_split_proxy::{Agent, AgentConfig, ContactConfig, KeyLine, LineSecret};
-use causeway_store::Store;
-use causeway_subscribers::Subscribers;
+use causeway_split_proxy::{Agent, AgentConfig, ContactConfig};
 use causeway_tunnel::key::Assurance;
+use common::users::{
+    add_customers, lab as lab_with, line, register, register_now, with_accounts, with_database,
+};
 use common::*;
 use std::collections::HashMap;
 
-fn line(user: &str, password: &str, least: Option<Assurance>) -> KeyLine {
-    let mut line = KeyLine::new(&format!("sip:{user}@example.com")).unwrap();
-    line.secret = Some(LineSecret::Password(password.as_bytes().to_vec().into()));
-    line.least = least;
-    line
-}
-
-/// An agent that knows the passwords of alice and bob.
-fn with_accounts(config: &mut AgentConfig) {
-    config.keys.lines = vec![line("alice", "pw-alice", None), line("bob", "pw-bob", None)];
-}
-
-/// The same, and nothing less will do.
+/// Nothing less than digest will do.
 fn digest_or_nothing(config: &mut AgentConfig) {
     with_accounts(config);
     config.keys.least = Assurance::Digest;
@@ -32,66 +21,8 @@ fn digest_or_nothing(config: &mut AgentConfig) {
 
 fn plain(_: &mut AgentConfig) {}
 
-fn with_database(config: &mut ContactConfig) {
-    config.digest_keys = true;
-}
-
-/// The operator's subscriber database answers for keys.
-fn give_database(lab: &mut Lab) {
-    let mut subscribers = Subscribers::open(Store::in_memory().unwrap()).unwrap();
-    for user in ["alice", "bob"] {
-        subscribers.add(&format!("sip:{user}@example.com"), format!("pw-{user}").as_bytes(), 1).unwrap();
-    }
-    lab.world.user_keys(move |asked| subscribers.user_key(asked));
-}
-
-/// A lab whose agents are told this of their users.
-fn lab_with(
-    seed: u64,
-    customers: usize,
-    contact: impl Fn(&mut ContactConfig),
-    agents: fn(&mut AgentConfig),
-) -> Lab {
-    let mut lab = Lab::new(seed, 0, contact);
-    add_customers(&mut lab, customers, agents);
-    lab
-}
-
-fn add_customers(lab: &mut Lab, customers: usize, agents: fn(&mut AgentConfig)) {
-    for n in 0..customers {
-        lab.add_customer_with(V4, n, agents);
-    }
-    let agents = lab.agents.clone();
-    lab.world.must(5 * S, "the tunnels come up", |world| {
-        agents.iter().all(|agent| world.node::<Agent>(*agent).is_up())
-    });
-}
-
 fn lab(seed: u64, customers: usize, agents: fn(&mut AgentConfig)) -> Lab {
-    let mut lab = lab_with(seed, customers, with_database, agents);
-    give_database(&mut lab);
-    lab
-}
-
-/// A REGISTER with an Authorization as a phone makes it, and its answer.
-fn register(lab: &mut Lab, n: usize, user: &str, password: &str, expires: u32) {
-    let before = lab.phone(n).statuses().len();
-    let nonce = format!("nonce{}", lab.phone(n).serial);
-    let challenge = NewChallenge::new(b"example.com", nonce.as_bytes(), Algorithm::MD5).value();
-    let mut session = Session::new(&choose([&challenge[..]]).unwrap(), user.as_bytes(), password.as_bytes());
-    let answer = session.answer(Method::Register, b"sip:example.com", b"c0ffee");
-    lab.request(n, Method::Register, "sip:example.com", user, |r| {
-        r.header("From", format!("<sip:{user}@example.com>;tag=reg{user}"))
-            .header("To", format!("<sip:{user}@example.com>"))
-            .header("Call-ID", format!("reg-{user}"))
-            .header("Expires", expires.to_string())
-            .header("Authorization", answer)
-    });
-    let phone = lab.phones[n];
-    lab.world.must(5 * S, "the registration is answered", |world| {
-        world.node::<Phone>(phone).statuses().len() > before
-    });
-    lab.world.run_for(S);
+    lab_with(seed, customers, with_database, agents)
 }
 
 /// The users of the only tunnel of a node, or of the tunnel with the number `n`.
@@ -213,10 +144,40 @@ fn a_contact_point_may_demand_as_well() {
         config.min_assurance = Assurance::Digest;
     };
     let mut lab = lab_with(5, 2, strict, with_accounts);
-    give_database(&mut lab);
     register(&mut lab, 0, "alice", "pw-alice", 600);
     register(&mut lab, 1, "bob", "pw-bob", 600);
     assert_eq!(talk(&mut lab, "demanded"), [10, 10]);
+}
+
+#[test]
+fn a_call_may_begin_while_the_key_it_needs_is_being_agreed_on() {
+    let strict = |config: &mut ContactConfig| {
+        config.digest_keys = true;
+        config.min_assurance = Assurance::Digest;
+    };
+    let mut lab = lab_with(18, 2, strict, digest_or_nothing);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    register_now(&mut lab, 0, "alice", "pw-alice", 600);
+    assert_eq!(mode(&lab, lab.agents[0]), "none", "not in force yet");
+    assert_eq!(talk(&mut lab, "at-once"), [10, 10]);
+    let contact = lab.status(lab.contact);
+    let sealed: u64 = (0..2).map(|n| users(&contact, n)[0]["sealed"].as_u64().unwrap()).sum();
+    assert_eq!(sealed, 20);
+}
+
+#[test]
+fn a_call_that_waits_for_a_connection_waits_for_its_key_as_well() {
+    let strict = |config: &mut ContactConfig| {
+        config.digest_keys = true;
+        config.min_assurance = Assurance::Digest;
+    };
+    let mut lab = lab_with(19, 2, strict, digest_or_nothing);
+    register(&mut lab, 0, "alice", "pw-alice", 600);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    lab.world.reset(lab.agents[0], Flow(1 << 21));
+    assert_eq!(talk(&mut lab, "while-cut"), [10, 10]);
+    assert_eq!(lab.status(lab.agents[0])["tunnels"][0]["resumes"], 1);
+    assert!(lab.phone(0).statuses().iter().all(|status| *status < 300));
 }
 
 #[test]
@@ -296,7 +257,8 @@ fn a_new_tunnel_has_new_keys_without_a_new_registration() {
 
 /// Packets that phone 0 speaks to phone 1 in the call that stands; how many of them are heard.
 fn speak_on(lab: &mut Lab) -> usize {
-    let to_callee = media_of(lab.phone(0).last(200).unwrap());
+    let mut answers = lab.phone(0).heard.iter().rev().filter(|m| m.msg().status() == Some(200));
+    let to_callee = media_of(answers.find(|m| !m.msg().body().is_empty()).unwrap());
     lab.world.node_mut::<Phone>(lab.phones[1]).media.clear();
     for sequence in 0..10 {
         lab.speak(0, to_callee, sequence, b"from alice");
@@ -347,13 +309,112 @@ fn who_has_left_while_the_connection_was_gone_has_no_key_on_the_next() {
     assert_eq!(speak_on(&mut lab), 10);
 }
 
+/// Nothing that either end keeps on disk makes a key: a call goes on without where nobody demands one, waits for the
+/// next registration where somebody does, and is sealed from there on.
+fn a_restart(restart: fn(&mut Lab), agents: fn(&mut AgentConfig), heard_before: usize) {
+    let mut lab = lab(16, 2, agents);
+    register(&mut lab, 0, "alice", "pw-alice", 600);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    assert_eq!(talk(&mut lab, "restart"), [10, 10]);
+    restart(&mut lab);
+    lab.world.run_for(5 * S);
+    assert_ne!(mode(&lab, lab.agents[0]), "digest");
+    assert_eq!(speak_on(&mut lab), heard_before);
+    register(&mut lab, 0, "alice", "pw-alice", 600);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    let opened = |lab: &Lab| -> u64 {
+        let status = lab.status(lab.contact);
+        (0..2).flat_map(|n| users(&status, n)).map(|user| user["opened"].as_u64().unwrap()).sum()
+    };
+    let before = opened(&lab);
+    assert_eq!(speak_on(&mut lab), 10);
+    assert_eq!(opened(&lab) - before, 10, "sealed again");
+}
+
+#[test]
+fn calls_and_keys_after_a_restart_of_the_contact_point() {
+    a_restart(Lab::restart_contact, with_accounts, 10);
+    a_restart(Lab::restart_contact, digest_or_nothing, 0);
+}
+
+#[test]
+fn calls_and_keys_after_a_restart_of_an_agent() {
+    a_restart(|lab| lab.restart_agent(0), with_accounts, 10);
+    a_restart(|lab| lab.restart_agent(0), digest_or_nothing, 0);
+}
+
+#[test]
+fn a_stream_is_sealed_where_a_key_is_demanded() {
+    let mut lab = lab(17, 2, digest_or_nothing);
+    register(&mut lab, 0, "alice", "pw-alice", 600);
+    register(&mut lab, 1, "bob", "pw-bob", 600);
+    let tcp = [0, 1].map(|n| {
+        let host = lab.world_host_of_phone(n);
+        lab.world.add(host, &format!("tcp{n}"), Peer::new())
+    });
+    let line = |setup: &str| format!("m=application 7394 TCP/BFCP *\r\na=setup:{setup}\r\n");
+    let describe = |ip: &str, setup: &str| [&sdp(ip, 4000)[..], line(setup).as_bytes()].concat();
+    lab.request(0, Method::Invite, "sip:bob@example.com", "alice", |r| {
+        r.header("From", "<sip:alice@example.com>;tag=from")
+            .header("To", "<sip:bob@example.com>")
+            .header("Call-ID", "streams")
+            .body("application/sdp", describe("192.168.0.10", "active"))
+    });
+    lab.world.run_for(S);
+    lab.world.with::<Peer, _>(tcp[1], |_, _, out| {
+        out.listen(Flow(1), at("192.168.1.10:7394"), Transport::Tcp, Class::Signalling);
+    });
+    lab.world.with::<Phone, _>(lab.phones[1], |phone, _, out| {
+        let invite = phone.last_request(Method::Invite).unwrap().clone();
+        let ok = causeway_sip::response_to(invite.msg(), 200, None, Some(b"to"))
+            .record_routes()
+            .header("Contact", phone.contact("bob"))
+            .body("application/sdp", describe("192.168.1.10", "passive"));
+        phone.send(out, &ok.finish());
+    });
+    lab.world.run_for(S);
+    let answer = String::from_utf8_lossy(lab.phone(0).last(200).unwrap().msg().body()).into_owned();
+    let port = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("m=application "))
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let to = at(&format!("192.168.0.1:{port}"));
+    let sealed = |lab: &Lab| {
+        let user = users(&lab.status(lab.agents[0]), 0)[0].clone();
+        (user["mode"].clone(), user["sealed"].as_u64().unwrap())
+    };
+    let (mode, before) = sealed(&lab);
+    assert_eq!(mode, "digest");
+    lab.world.with::<Peer, _>(tcp[0], |_, _, out| {
+        let connect = Connect {
+            to,
+            transport: Transport::Tcp,
+            server_name: String::new(),
+            class: Class::Signalling,
+            through: None,
+        };
+        out.connect(Flow(2), connect);
+    });
+    lab.world.run_for(S);
+    lab.world.with::<Peer, _>(tcp[0], |_, _, out| out.stream(Flow(2), b"sealed"));
+    lab.world.run_for(S);
+    let far = lab.world.node::<Peer>(tcp[1]);
+    let accepted = far.accepted();
+    assert_eq!((accepted.len(), far.stream(accepted[0])), (1, b"sealed".to_vec()));
+    assert!(sealed(&lab).1 > before, "and sealed they were");
+}
+
 #[test]
 fn several_users_of_one_agent_have_keys_of_their_own() {
     let mut lab = lab(11, 1, with_accounts);
     register(&mut lab, 0, "alice", "pw-alice", 600);
     register(&mut lab, 0, "bob", "pw-bob", 600);
     register(&mut lab, 0, "carol", "pw-carol", 600);
-    let users = users(&lab.status(lab.contact), 0);
+    let mut users = users(&lab.status(lab.contact), 0);
+    users.sort_by_key(|user| user["aor"].to_string());
     let seen: Vec<_> =
         users.iter().map(|user| (user["aor"].as_str().unwrap(), user["mode"].as_str().unwrap())).collect();
     let expected = [

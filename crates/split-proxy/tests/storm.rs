@@ -48,11 +48,19 @@ struct Storm {
 }
 
 impl Storm {
-    fn new(seed: u64) -> Self {
-        let mut lab = Lab::new(seed, 2, |_| {});
+    /// With keys, media is sealed by what the registrations leave, wherever both ends remember it.
+    fn new(seed: u64, keys: bool) -> Self {
+        let mut lab = match keys {
+            true => users::lab(seed, 2, users::with_database, users::with_accounts),
+            false => Lab::new(seed, 2, |_| {}),
+        };
         lab.world.set_default_link(causeway_sim::Link::delay(ms(10)));
-        lab.register(0, "alice", 3600);
-        lab.register(1, "bob", 3600);
+        for (n, user) in ["alice", "bob"].into_iter().enumerate() {
+            match keys {
+                true => users::register(&mut lab, n, user, &format!("pw-{user}"), 3600),
+                false => lab.register(n, user, 3600),
+            }
+        }
         lab.call(0, "alice", 1, "bob", "storm");
         let now = lab.world.now();
         let heard = [0, 1].map(|n| lab.phone(n).heard.len());
@@ -281,8 +289,11 @@ fn media_lines(lab: &Lab, call: &str) -> Vec<String> {
 #[test]
 fn random_faults_harm_no_call() {
     causeway_sim::for_each_seed(100, |seed| {
-        let mut storm = Storm::new(seed);
+        let keys = seed % 2 == 1;
+        let mut storm = Storm::new(seed, keys);
         storm.run(S);
+        let sealed = &storm.lab.status(storm.lab.contact)["tunnels"][0]["users"][0]["sealed"];
+        assert_eq!(keys, sealed.as_u64().is_some_and(|sealed| sealed > 0), "{sealed}");
         let before = media_lines(&storm.lab, "storm");
         assert_eq!(before.len(), 8);
         let rounds = storm.lab.world.rng().random_range(2..5);

@@ -204,11 +204,6 @@ impl Lanes {
         self.open = self.iter().filter(|(_, state)| state.phase == Phase::Open).count();
     }
 
-    /// Lanes belong to nobody any more; what they demand stays.
-    pub(crate) fn disown(&mut self) {
-        self.table.iter_mut().flatten().for_each(|state| state.user = 0);
-    }
-
     /// A stale lane is open again.
     pub(crate) fn reopen(&mut self, lane: Lane) {
         if let Some(state) = self.get_mut(lane).filter(|state| state.phase == Phase::Stale) {

@@ -126,13 +126,13 @@ fn account(dir: &Path) -> Result<PathBuf> {
 }
 
 /// The inspector, in the path of the first customer as long as it lives.
-struct Inspector<'a> {
+pub(super) struct Inspector<'a> {
     bench: &'a Bench<'a>,
     process: Process,
 }
 
 impl<'a> Inspector<'a> {
-    fn start(bench: &'a Bench<'a>) -> Result<Self> {
+    pub(super) fn start(bench: &'a Bench<'a>) -> Result<Self> {
         let Bench { lab, dir, .. } = *bench;
         let script = dir.join("inspector.py");
         fs::write(&script, include_str!("../../scenarios/inspector.py"))?;
@@ -161,7 +161,7 @@ impl Drop for Inspector<'_> {
 }
 
 /// The operator's certificate and the inspector's, each by a root of its own, and a file with both roots.
-fn certificates(dir: &Path) -> Result<()> {
+pub(super) fn certificates(dir: &Path) -> Result<()> {
     let openssl = |args: &str| output(Command::new("openssl").current_dir(dir).args(args.split(' ')));
     let ip = TUNNEL.trim_end_matches(":443");
     fs::write(dir.join("names"), format!("subjectAltName=IP:{ip}\n"))?;

@@ -3,6 +3,7 @@
 mod calls;
 mod control;
 mod dns;
+mod doctor;
 mod flood;
 mod forking;
 mod intercepted;
@@ -140,6 +141,14 @@ pub const ALL: &[Case] = &[
                    calls are heard and status says that they are not protected",
         quick: true,
         run: intercepted::intercepted,
+    },
+    Case {
+        name: "doctor",
+        peers: "tinyproxy, faketime, openssl, an inspector",
+        needs: &["tinyproxy", "faketime", "openssl", "python3"],
+        expected: "name, port, firewall, proxy, pin, expired certificate, inspected TLS, password, media, clock: each is named",
+        quick: true,
+        run: doctor::doctor,
     },
     Case {
         name: "up",

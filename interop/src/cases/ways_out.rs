@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The customer's router, from within.
 const ROUTER: &str = "192.168.1.1";
 /// The port of its HTTP proxy.
-const PROXY_PORT: u16 = 8888;
+pub(super) const PROXY_PORT: u16 = 8888;
 /// Its password.
 const PASSWORD: &str = "letmeout";
 /// Another public address of the operator's edge.
@@ -86,7 +86,7 @@ fn behind_proxy(
     Ok(format!("{heard}; control: {wrong}"))
 }
 
-fn tinyproxy(bench: &Bench<'_>) -> Result<Process> {
+pub(super) fn tinyproxy(bench: &Bench<'_>) -> Result<Process> {
     let conf = bench.dir.join("tinyproxy.conf");
     let text = format!(
         "Port {PROXY_PORT}\nListen {ROUTER}\nTimeout 600\nMaxClients 20\nConnectPort 443\nBasicAuth office {PASSWORD}\n"

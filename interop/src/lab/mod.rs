@@ -187,7 +187,10 @@ fn ip(args: &[&str], script: &str) -> Result<()> {
 }
 
 /// Runs a command with a script on its standard input.
-fn feed(command: &mut Command, script: &str) -> Result<()> {
+///
+/// # Errors
+/// If it cannot be run, or fails.
+pub fn feed(command: &mut Command, script: &str) -> Result<()> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     child.stdin.take().context("no standard input")?.write_all(script.as_bytes())?;
     let done = child.wait_with_output()?;

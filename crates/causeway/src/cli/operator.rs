@@ -123,6 +123,13 @@ pub struct Up {
     /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
     #[arg(long, value_name = "SECONDS")]
     pub keep_alive: Option<u16>,
+    /// Drop voice and video that have waited for longer than this before they could be sent, milliseconds: 150 if
+    /// not given, 0 for never
+    #[arg(long, value_name = "MS")]
+    pub late_after: Option<u16>,
+    /// Congestion control of the tunnel's connections; bbr if not given, where the kernel has it
+    #[arg(long, value_name = "NAME")]
+    pub congestion: Option<String>,
     /// Whether calls between phones behind one agent keep their media on the LAN
     #[arg(long, value_enum)]
     pub lan_media: Option<LanMedia>,

@@ -99,6 +99,8 @@ impl Ward {
         let at = |ip: Ipv4Addr| SocketAddr::new(IpAddr::V4(ip), 5060);
         let mut agent = AgentConfig::leading_to(vec![contact.clone()], at(AGENT));
         agent.proxy = proxy;
+        // The call shall show that the operator's media ports work.
+        agent.local_media = false;
         agent.keys = keys.clone();
         let phone = |ip| {
             let account =

@@ -47,6 +47,7 @@ impl Engine {
         let socket = start_connect(connect).map_err(|e| reason(&e))?;
         let stream =
             Stream::new(socket, connect.class, connect.to, State::Connecting).map_err(|e| reason(&e))?;
+        let stream = stream.congestion(&self.options.congestion);
         let stream = match &connect.through {
             Some(through) => stream.through(through),
             None => stream,

@@ -148,6 +148,7 @@ impl Engine {
     ) -> Result<Stream, String> {
         let state = if transport == Transport::Tls { State::Handshake } else { State::Open };
         let stream = Stream::new(socket, class, peer, state).map_err(|e| reason(&e))?;
+        let stream = stream.congestion(&self.options.congestion);
         match (&self.nodes[node].server, transport) {
             (Some(server), Transport::Tls) => {
                 let tls = ServerConnection::new(server.config()).map_err(|e| explain(&e))?;

@@ -9,11 +9,14 @@ use socket2::SockRef;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// What a connection holds of what a node gave it by `Outbox::stream`; beyond, it is closed.
 pub const QUEUE_LIMIT: usize = 1024 * 1024;
 /// TCP_NOTSENT_LOWAT (tcp(7)): the socket counts as writable while less than this is unsent.
 const LOW_WATER: u32 = 16 * 1024;
+/// Bytes of media connections that nobody acknowledges for so long end them (TCP_USER_TIMEOUT, RFC 5482).
+const GIVE_UP: Duration = Duration::from_secs(30);
 /// A node is asked for more until this much is unsent: what waits, waits where it can still be dropped.
 const UNSENT_LIMIT: usize = 32 * 1024;
 /// What is encrypted at once.
@@ -95,6 +98,12 @@ impl Stream {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         SockRef::from(&socket).set_tcp_notsent_lowat(LOW_WATER)?;
+        if class == Class::Media {
+            // A tunnel finds a dead peer by itself, within seconds; the kernel shall not hold its bytes for longer.
+            SockRef::from(&socket).set_tcp_user_timeout(Some(GIVE_UP))?;
+            // Few packets are under way on a voice call: what is lost again is repeated without doubling the wait.
+            sys::set_thin(socket.as_fd())?;
+        }
         let local = socket.local_addr()?;
         Ok(Self {
             socket,
@@ -119,6 +128,16 @@ impl Stream {
         tls.set_buffer_limit(None);
         self.terms = terms;
         self.tls = Some(Box::new(tls));
+        self
+    }
+
+    /// Sets the congestion control, where the kernel has it.
+    pub fn congestion(self, name: &str) -> Self {
+        if self.class == Class::Media
+            && let Err(error) = SockRef::from(&self.socket).set_tcp_congestion(name.as_bytes())
+        {
+            tracing::debug!("congestion control {name}: {error}; the system's own serves");
+        }
         self
     }
 

@@ -42,6 +42,23 @@ pub(crate) fn force_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Resu
     .map(drop)
 }
 
+/// Has a connection with few packets under way repeat what is lost at once and at even intervals (tcp(7),
+/// TCP_THIN_LINEAR_TIMEOUTS).
+pub(crate) fn set_thin(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: `on` is read, and is as long as said.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_THIN_LINEAR_TIMEOUTS,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
 /// How full a socket's receive queue is, in percent of its limit (SO_MEMINFO, socket(7)).
 pub(crate) fn receive_queue(fd: BorrowedFd<'_>) -> io::Result<u8> {
     const SO_MEMINFO: libc::c_int = 55;

@@ -79,6 +79,8 @@ pub struct AgentConfig {
     pub keys: KeyPolicy,
     /// Limits and intervals of the tunnel.
     pub tunnel: Config,
+    /// Whether media between two phones here stay on the LAN where the contact point allows it. Default true.
+    pub local_media: bool,
     /// How what it sends is marked for routers.
     pub marks: Marks,
     /// SIP timers.
@@ -119,6 +121,7 @@ impl AgentConfig {
             instance: None,
             keys: KeyPolicy::default(),
             tunnel: Config::new(Role::Agent),
+            local_media: true,
             marks: Marks::default(),
             timing: Timing::default(),
             limits: CallLimits::default(),

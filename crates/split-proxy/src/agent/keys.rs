@@ -95,7 +95,9 @@ impl Agent {
                 }
                 Told::Ended { aor, reason, crossed } => {
                     let name = String::from_utf8_lossy(&aor);
-                    out.notice(Level::Info, format!("{name} has no key any more: {}", reason.in_words()));
+                    // What the header cannot promise it may still show.
+                    let level = if reason == DropReason::Unconfirmed { Level::Warn } else { Level::Info };
+                    out.notice(level, format!("{name} has no key: {}", reason.in_words()));
                     if crossed {
                         self.offer_key(ctx, link, &aor, out);
                     }
@@ -146,7 +148,7 @@ impl Agent {
     /// Whether a new call must not begin, since its media would not pass.
     pub(super) fn lacks_key(&self, link: usize, msg: Msg<'_>, keys: LaneKeys) -> bool {
         let begins = msg.method() == Method::Invite && msg.to_tag().is_none();
-        let has = self.half.links.get(link).map_or(Assurance::None, |link| link.keys.assurance(keys.user));
+        let has = self.half.links.get(link).map_or(Assurance::None, |link| link.keys.prospect(keys.user));
         begins && has < keys.least
     }
 }

@@ -94,6 +94,7 @@ impl Agent {
             let c = &self.config;
             self.half = Half::new(c.listen, c.timing, c.tunnel.clone(), c.media, c.limits, c.marks);
         }
+        self.half.calls.local_media = self.config.local_media;
         // Before any port is bound for whoever calls next.
         self.restore(ctx, out);
         self.half.start(ctx.now, out);

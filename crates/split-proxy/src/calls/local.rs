@@ -70,7 +70,9 @@ impl Calls {
         links: &Links,
     ) -> Option<(SocketAddr, Option<SocketAddr>)> {
         // Connections keep the detour: their roles and the paths of MSRP are settled with the halves.
-        let lane = line.far_lane.filter(|_| self.role == Role::Agent && !line.carriage.is_stream())?;
+        let lane = line
+            .far_lane
+            .filter(|_| self.local_media && self.role == Role::Agent && !line.carriage.is_stream())?;
         let here = self.legs.get(leg)?;
         let slot = links.get(here.link)?.slot(lane)?;
         let joined = self.media.joined(slot)?;

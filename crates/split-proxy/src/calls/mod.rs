@@ -68,7 +68,7 @@ pub(crate) struct Calls {
     role: Role,
     limits: CallLimits,
     pub marks: Marks,
-    /// Whether media between phones of one agent stay on their LAN: the contact point's to say.
+    /// Whether media between phones of one agent stay on their LAN; both halves must want it.
     pub local_media: bool,
     pub media: Media,
     ip: IpAddr,
@@ -93,7 +93,7 @@ impl Calls {
             role,
             limits,
             marks,
-            local_media: false,
+            local_media: true,
             ip: media.ip,
             media: Media::new(media),
             legs: Slab::new(),

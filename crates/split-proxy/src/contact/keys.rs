@@ -214,7 +214,7 @@ impl ContactPoint {
     /// Whether a new call must not begin, since its media would not pass.
     pub(super) fn lacks_key(&self, link: usize, msg: Msg<'_>, keys: LaneKeys) -> bool {
         let begins = msg.method() == Method::Invite && msg.to_tag().is_none();
-        let has = self.half.links.get(link).map_or(Assurance::None, |link| link.keys.assurance(keys.user));
+        let has = self.half.links.get(link).map_or(Assurance::None, |link| link.keys.prospect(keys.user));
         begins && has < keys.least
     }
 }

@@ -179,8 +179,9 @@ impl ContactPoint {
             if heard.ticket_kept {
                 self.ticket_kept(id, out);
             }
-            self.receive(ctx, out);
+            // What is offered comes before the calls that count on it.
             let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::broken);
+            self.receive(ctx, out);
             if let Some(lost) = heard.dead.or(intercepted) {
                 self.lose_tunnel(ctx, id, &lost, out);
             }

@@ -63,7 +63,6 @@ pub(crate) struct Book {
     connection: u32,
     users: BTreeMap<u32, User>,
     by_aor: HashMap<Box<[u8]>, u32>,
-    last: u32,
 }
 
 impl Book {
@@ -103,6 +102,14 @@ impl Book {
     pub(crate) fn assurance(&self, user: u32) -> Assurance {
         let current = self.users.get(&user).and_then(|user| user.current.as_ref());
         current.map_or(Assurance::None, |current| current.mode)
+    }
+
+    /// The same of the key that is in force or, while one is being agreed on, of the best that may come of that. A
+    /// call may begin with this: what its lanes demand passes only once it is true.
+    pub(crate) fn prospect(&self, user: u32) -> Assurance {
+        let Some(user) = self.users.get(&user) else { return Assurance::None };
+        let offered = user.pending.as_ref().and_then(|pending| pending.offer.modes.best_first().next());
+        user.current.as_ref().map(|current| current.mode).max(offered).unwrap_or_default()
     }
 
     fn enter(&mut self, number: u32, aor: &[u8]) {
@@ -155,11 +162,13 @@ impl Book {
         }
         let mut number = self.number(aor);
         if number == 0 {
-            if !self.make_room(tunnel) || self.last == u32::MAX {
+            if !self.make_room(tunnel) {
                 return;
             }
-            self.last += 1;
-            number = self.last;
+            number = first_number(aor);
+            while number == 0 || self.users.contains_key(&number) {
+                number = number.wrapping_add(1);
+            }
             self.enter(number, aor);
         }
         let Some(user) = self.users.get_mut(&number) else { return };
@@ -398,6 +407,13 @@ impl Book {
         });
         users.collect()
     }
+}
+
+/// The number that a user is given if it is free: a restarted agent gives it again, so that the lanes of calls that
+/// have survived still have their user.
+pub(crate) fn first_number(aor: &[u8]) -> u32 {
+    let [a, b, c, d, ..] = credential_id(aor);
+    u32::from_be_bytes([a, b, c, d])
 }
 
 fn facts<'a>(pending: &'a Pending, mode: Assurance, accept: &'a Accept, connection: u32) -> Facts<'a> {

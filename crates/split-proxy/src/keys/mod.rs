@@ -9,7 +9,7 @@ mod book;
 mod policy;
 mod registrations;
 
-pub(crate) use book::{Book, Told};
+pub(crate) use book::{Book, Told, first_number};
 pub use policy::{KeyLine, KeyPolicy, LineSecret};
 pub(crate) use policy::{Secrets, header_secret};
 pub(crate) use registrations::{Registrations, credential};

@@ -1,6 +1,8 @@
 //! A small world: an operator's server, a contact point, agents behind NATs, phones that do what a test says.
 #![allow(dead_code, missing_docs, reason = "a part of it for every test, and no library")]
 
+pub mod users;
+
 use causeway_node::{Class, Flow, Input, Node, Outbox, Time};
 use causeway_node::{Ctx, Status};
 use causeway_sim::{Nat, NodeId, World};

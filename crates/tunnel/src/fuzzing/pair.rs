@@ -230,10 +230,12 @@ impl Pair {
                 Event::Ticket => kept = true,
                 Event::Resumed { peer_lost: true } => held.clear(),
                 Event::Resumed { .. } | Event::TicketKept | Event::Datagram { .. } | Event::Key(_) => {}
-                Event::StreamBegun { .. } | Event::Stream { .. } | Event::StreamEnded { .. } => {}
                 Event::Sip(bytes) => held.extend_from_slice(bytes),
                 Event::LaneOpened { lane, .. } => drop(lanes.insert(lane)),
                 Event::LaneClosed { lane, .. } => drop(lanes.remove(&lane)),
+                Event::StreamBegun { .. } | Event::Stream { .. } | Event::StreamEnded { .. } => {
+                    panic!("nobody has opened a stream")
+                }
                 Event::Fresh(why) => panic!("the session is gone: {why}"),
                 Event::Dead(why) => panic!("{why}"),
             }

@@ -53,19 +53,19 @@ impl Tunnel {
         self.keys.fence();
     }
 
-    /// One end of the session has lost its memory: there are no users any more, whom lanes belonged to included.
+    /// One end of the session has lost its memory: no user has a key, or has had one. Lanes keep their users.
     pub(super) fn forget_keys(&mut self) {
         self.keys = Table::default();
-        self.lanes.disown();
     }
 
     /// Says whose an open lane is that this end has opened: his key seals it, as long as one is in force.
     pub fn bind_lane(&mut self, lane: Lane, user: u32) {
-        let opens = self.config.role.opens(lane);
-        let known = self.peer_has_keys() && opens && user != self.lane_user(lane);
-        if let Some(state) = self.lanes.get_mut(lane).filter(|state| known && state.phase == Phase::Open) {
+        let ours = self.config.role.opens(lane) && user != self.lane_user(lane);
+        // Between two connections the peer learns of it with the lane.
+        let may = ours && (self.peer_has_keys() || !self.is_up());
+        if let Some(state) = self.lanes.get_mut(lane).filter(|state| may && state.phase == Phase::Open) {
             state.user = user;
-            self.say(&Message::Key(KeyMessage::Bind { lane, user }));
+            self.say_key(KeyMessage::Bind { lane, user });
         }
     }
 
