@@ -221,6 +221,17 @@ impl Baresip {
         audio::read(&self.recording()?)
     }
 
+    /// The same while the call goes on: the header of the file does not know its length yet.
+    ///
+    /// # Errors
+    /// If it has recorded nothing.
+    pub fn heard_so_far(&self) -> Result<Vec<i16>> {
+        const HEADER: usize = 44;
+        let bytes = fs::read(self.recording()?)?;
+        let samples = bytes.get(HEADER..).unwrap_or_default().chunks_exact(2);
+        Ok(samples.map(|sample| i16::from_le_bytes([sample[0], sample[1]])).collect())
+    }
+
     fn recording(&self) -> Result<PathBuf> {
         let files = fs::read_dir(&self.recordings)?.flatten().map(|entry| entry.path());
         // Names carry the time, so the last is the newest.

@@ -52,6 +52,11 @@ impl Kamailio {
         Ok(Self { process })
     }
 
+    /// How many lines with this it has logged.
+    pub fn times(&self, what: &str) -> usize {
+        self.process.printed().iter().filter(|line| line.contains(what)).count()
+    }
+
     /// Whether it logged a line with this.
     pub fn logged(&self, what: &str) -> bool {
         self.process.printed().iter().any(|line| line.contains(what))

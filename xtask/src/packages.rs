@@ -33,7 +33,12 @@ pub const TESTS: &[Need] =
     &[("sngrep", "sngrep"), ("tshark", "tshark"), ("openssl", "openssl"), ("python3", "python3")];
 
 /// What the benchmarks need beside that.
-pub const BENCH: &[Need] = &[("rtpengine", "rtpengine-daemon"), ("valgrind", "valgrind")];
+pub const BENCH: &[Need] = &[
+    ("rtpengine", "rtpengine-daemon"),
+    ("turnserver", "coturn"),
+    ("python3", "python3"),
+    ("valgrind", "valgrind"),
+];
 
 /// Installs what is missing where it may; otherwise says exactly what to install. Says whether all is there.
 pub fn ensure(needs: &[Need]) -> Result<bool> {

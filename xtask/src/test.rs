@@ -55,6 +55,12 @@ pub fn bench(args: &[String]) -> Result<()> {
             run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "relay", "--"])
                 .args(&args[1..]))
         }
+        Some("voice") => {
+            packages::ensure(packages::BENCH)?;
+            run(&mut cargo(&["build", "--release", "--package", "causeway"]))?;
+            run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "voice", "--"])
+                .args(&args[1..]))
+        }
         Some("exchange") => {
             packages::ensure(packages::BENCH)?;
             packages::ensure(packages::INTEROP)?;

@@ -97,6 +97,39 @@ fn wrong_use_is_told_apart_from_what_cannot_be_reached() {
 }
 
 #[test]
+fn demands_on_keys_that_cannot_be_met_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let contact =
+        ["contact", "--tunnel", "127.0.0.1:1", "--sip", "127.0.0.1:5060", "--upstream", "sip:127.0.0.1"];
+    let with = |more: &[&str]| run(&[&contact[..], more, &["--check-config"]].concat(), b"");
+    assert!(with(&["--min-assurance", "header"]).status.success());
+    for (more, word) in [
+        (&["--min-assurance", "digest"][..], "--subscribers"),
+        (&["--min-assurance", "aka"], "SIM"),
+        (&["--min-assurance", "high"], "high"),
+        (&["--subscribers", folder], "subscribers.db"),
+    ] {
+        let output = with(more);
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        assert!(text(&output.stderr).contains(word), "{more:?}: {}", text(&output.stderr));
+    }
+    let account = dir.path().join("account.toml");
+    let agent = |content: &str| {
+        std::fs::write(&account, content).unwrap();
+        let file = account.to_str().unwrap();
+        let args = ["agent", "--contact", "c.example", "--listen", "127.0.0.1:5060", "--account", file];
+        run(&[&args[..], &["--check-config"]].concat(), b"")
+    };
+    assert!(
+        agent("[[line]]\nuri = \"sip:a@b\"\npassword = \"x\"\nmin_assurance = \"digest\"\n").status.success()
+    );
+    for wrong in ["min_assurance = \"aka\"\n", "[[line]]\npassword = \"x\"\n", "[[line]]\nuri = \"x\"\n"] {
+        assert_eq!(agent(wrong).status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
 fn completions_are_printed() {
     assert!(text(&run(&["completions", "bash"], b"").stdout).contains("causeway"));
 }

@@ -203,7 +203,7 @@ impl Storm {
             // What a translator has forgotten is noticed by silence.
             2 => {
                 self.lab.world.reboot_nat(self.lab.nats[n]);
-                (self.lab.world.now(), ms(5_500))
+                (self.lab.world.now(), ms(3_500))
             }
             3 => {
                 self.lab.world.kill(self.lab.agents[n]);

@@ -5,7 +5,8 @@ mod common;
 use causeway_node::{Class, Connect, Flow, Transport};
 use causeway_sim::{NodeId, Peer};
 use causeway_sip::{Message, Method, response_to};
-use causeway_split_proxy::Agent;
+use causeway_split_proxy::{Agent, AgentConfig};
+use causeway_tunnel::key::Assurance;
 use common::*;
 use std::net::SocketAddr;
 
@@ -43,6 +44,11 @@ impl Pair {
         let mut lab = Lab::new(seed, 2, |_| {});
         lab.register(0, "alice", 600);
         lab.register(1, "bob", 600);
+        Self::in_lab(lab, offer, answer)
+    }
+
+    /// The same between phones that are registered already.
+    fn in_lab(mut lab: Lab, offer: &str, answer: &str) -> Self {
         let tcp = [0, 1].map(|n| {
             let host = lab.world_host_of_phone(n);
             let peer = lab.world.add(host, &format!("tcp{n}"), Peer::new());
@@ -161,6 +167,34 @@ fn whoever_is_active_connects_and_bytes_flow_both_ways() {
         assert_eq!(pair.peer(1 - active).stream(far[0]), b"there, goodbye");
         assert!(pair.peer(1 - active).closed(far[0]).is_some());
         assert_eq!(pair.lab.status(pair.lab.contact)["tunnels"][0]["lanes"], 0, "the lane has ended with it");
+    }
+}
+
+#[test]
+fn where_a_key_is_demanded_a_stream_is_sealed_with_it() {
+    let digest_or_nothing = |config: &mut AgentConfig| {
+        users::with_accounts(config);
+        config.keys.least = Assurance::Digest;
+    };
+    let mut lab = users::lab(20, 2, users::with_database, digest_or_nothing);
+    for (n, user) in ["alice", "bob"].into_iter().enumerate() {
+        users::register(&mut lab, n, user, &format!("pw-{user}"), 600);
+    }
+    let mut pair = Pair::in_lab(lab, ACTIVE, PASSIVE);
+    let to = target(&pair.answer_heard());
+    pair.connect(0, to);
+    let far = pair.accepted(1);
+    let (there, back) = (vec![1; 100_000], vec![2; 100_000]);
+    pair.write(0, DIALLED, &there);
+    pair.write(1, far[0], &back);
+    pair.lab.world.run_for(5 * S);
+    assert_eq!(pair.peer(1).stream(far[0]), there);
+    assert_eq!(pair.peer(0).stream(DIALLED), back);
+    let contact = pair.lab.status(pair.lab.contact);
+    for n in 0..2 {
+        let user = &contact["tunnels"][n]["users"][0];
+        assert!(user["sealed"].as_u64() >= Some(25) && user["opened"].as_u64() >= Some(25), "{user}");
+        assert_eq!((&user["refused"], &user["withheld"]), (&0.into(), &0.into()));
     }
 }
 

@@ -30,11 +30,12 @@ pub struct Config {
     pub max_frame: u16,
     /// After this much silence in the sending direction a ping is sent. Default 15 s.
     pub keep_alive: Duration,
-    /// With lanes open, a ping is also sent after this much silence of the peer. Default 2 s.
+    /// With lanes open, a ping is also sent after this much silence of the peer. Default 1 s.
     pub probe: Duration,
     /// With lanes open, the round trip is measured this often. Default 5 s.
     pub measure: Duration,
-    /// With lanes open: the tunnel is dead when nothing is heard for this long after a ping. Default 3 s.
+    /// With lanes open: the tunnel is dead when nothing is heard for this long after a ping. Default 2 s: the
+    /// session goes on on another connection, which is soon done, while TCP would wait ever longer.
     pub dead_active: Duration,
     /// Without lanes open: likewise. Default 10 s.
     pub dead_idle: Duration,
@@ -73,9 +74,9 @@ impl Config {
             max_lanes: 2048,
             max_frame: 16_384,
             keep_alive: Duration::from_secs(15),
-            probe: Duration::from_secs(2),
+            probe: Duration::from_secs(1),
             measure: Duration::from_secs(5),
-            dead_active: Duration::from_secs(3),
+            dead_active: Duration::from_secs(2),
             dead_idle: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
             deadlines: Deadlines::default(),

@@ -4,6 +4,7 @@ mod calls;
 mod control;
 mod dns;
 mod doctor;
+mod faults;
 mod flood;
 mod forking;
 mod intercepted;
@@ -132,6 +133,16 @@ pub const ALL: &[Case] = &[
         expected: "no connection in any NAT before the first request and after the last registration; calls are heard",
         quick: true,
         run: ways_out::on_demand,
+    },
+    Case {
+        name: "faults",
+        peers: "baresip, Kamailio, ss, conntrack",
+        needs: &["baresip", "kamailio", "conntrack"],
+        expected: "during a call: connections reset, everything swallowed for 20 s, another address, contact point and agents \
+                   killed and started again: the call stands, speech is back within 2 s after the path is, ports are the \
+                   same, the server sees nothing twice",
+        quick: false,
+        run: faults::faults,
     },
     Case {
         name: "intercepted",

@@ -12,6 +12,7 @@ mod branch;
 mod forgetting;
 mod layer;
 mod machine;
+mod matching;
 mod response_path;
 mod timing;
 

@@ -2,15 +2,28 @@
 
 use super::Agent;
 use crate::keys::{INTERCEPTED, LaneKeys, Told, credential, identity};
-use causeway_node::{Ctx, Level, Outbox, Time};
+use crate::records::{put, remove, value_of};
+use causeway_node::{Ctx, Level, Outbox, Record, Time};
 use causeway_sip::transaction::ServerId;
 use causeway_sip::{Method, Msg};
 use causeway_tunnel::key::{Assurance, DropReason};
 
 /// The only agent in its own [`crate::keys::Registrations`].
 const SELF: usize = 0;
+/// The record space of what keys are inherited from.
+pub(super) const SPACE: &str = "agent.registration";
 
 impl Agent {
+    /// After a restart: users inherit their keys as before.
+    pub(super) fn restore_registrations(&mut self, ctx: &Ctx<'_>, records: &[Record], out: &mut Outbox) {
+        for record in records.iter().filter(|record| record.space == SPACE) {
+            let value = value_of(record, SPACE);
+            if !value.is_some_and(|value| self.registrations.restore(SELF, &value, ctx)) {
+                remove(SPACE, &record.key, out);
+            }
+        }
+    }
+
     /// A phone's request is answered: a REGISTER that was accepted gives its user a key, or ends the one he has.
     pub(super) fn registration_answered(
         &mut self,
@@ -30,6 +43,9 @@ impl Agent {
             Some(until) => {
                 let credential = credential(request);
                 self.registrations.accept(SELF, &aor, credential, until);
+                if let Some(value) = self.registrations.value(SELF, &aor, ctx) {
+                    put(SPACE, &aor, &value, out);
+                }
                 if credential.is_some()
                     && let Some(link) = self.uplink.link()
                 {
@@ -64,7 +80,9 @@ impl Agent {
     }
 
     fn end_key(&mut self, aor: &[u8], out: &mut Outbox) {
-        self.registrations.end(SELF, aor);
+        if self.registrations.end(SELF, aor) {
+            remove(SPACE, aor, out);
+        }
         if let Some(link) = self.uplink.link().and_then(|link| self.half.links.get_mut(link)) {
             link.keys.end(&mut link.tunnel, aor, DropReason::Ended);
             link.wake(out);
@@ -142,6 +160,8 @@ impl Agent {
             Some(credential) => policy.secrets(aor, credential).note,
             None => Some("it registers without a credential that a key could be inherited from"),
         };
+        let note =
+            note.or_else(|| (has > Assurance::None).then_some("the contact point has agreed to no more"));
         (has, policy.least(aor), note.filter(|_| has < Assurance::Digest))
     }
 

@@ -100,8 +100,8 @@ impl Agent {
         self.half.start(ctx.now, out);
         self.sweep = ctx.now + crate::half::SWEEP;
         match self.config.on_demand {
-            Some(_) => self.uplink.state = State::Idle,
-            None => self.uplink.begin(ctx, &self.config, out),
+            Some(_) if self.session.is_none() => self.uplink.state = State::Idle,
+            _ => self.uplink.begin(ctx, &self.config, out),
         }
     }
 

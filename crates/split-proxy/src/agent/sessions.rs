@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 const SESSION: &str = "agent.session";
 const KEY: &str = "agent.key";
 /// All record spaces of an agent.
-pub const SPACES: &[&str] = &[SESSION, KEY, "agent.leg", super::phones::SPACE];
+pub const SPACES: &[&str] = &[SESSION, KEY, "agent.leg", super::phones::SPACE, super::keys::SPACE];
 
 impl Agent {
     /// Takes up what was on disk.
@@ -32,6 +32,7 @@ impl Agent {
         let hub = &mut self.half.hub;
         let udp = |peer: SocketAddr, out: &mut Outbox| hub.hop(ctx.now, peer, Transport::Udp, out);
         self.phones.restore(&records, ctx.now, ctx.unix_ms, udp, out);
+        self.restore_registrations(ctx, &records, out);
         let mut sessions = HashMap::new();
         if let Some((session, link)) = records.iter().find_map(|record| self.restore_session(ctx, record)) {
             sessions.insert(session, link);
@@ -45,8 +46,10 @@ impl Agent {
     /// A session with the contact point that is still the one to connect to.
     fn restore_session(&mut self, ctx: &Ctx<'_>, record: &Record) -> Option<(SessionId, usize)> {
         let value = value_of(record, SESSION)?;
-        let same = value.get("contact").and_then(Value::as_str) == Some(&self.contact_name());
-        let saved = read_session(&value).filter(|_| same && !self.config.grace.is_zero())?;
+        let name = value.get("contact").and_then(Value::as_str)?;
+        let contact = self.config.contacts.iter().position(|contact| contact.to_string() == name)?;
+        let saved = read_session(&value).filter(|_| !self.config.grace.is_zero())?;
+        self.uplink.contact = contact;
         let session = saved.session;
         let tunnel = Tunnel::restore(self.half.tunnel_config(), ctx.now, saved);
         // Where it is will be known once it is connected to.
@@ -56,13 +59,9 @@ impl Agent {
         Some((session, self.half.links.insert(link)))
     }
 
-    fn contact_name(&self) -> String {
-        self.contact()
-    }
-
     /// Writes the session of a link; the number of the record.
     fn keep_session(&mut self, id: usize, out: &mut Outbox) -> Option<u64> {
-        let contact = self.contact_name();
+        let contact = self.contact();
         let link = self.half.links.get_mut(id)?;
         let mut value = session(&link.tunnel.saved()?);
         value["contact"] = contact.into();
@@ -133,7 +132,7 @@ impl Agent {
             self.edit.remove_values(msg, HeaderId::RecordRoute, ours);
             self.half.links.get(link).map(Link::hop)?
         };
-        let near = (!to_phone).then_some(from.peer.ip());
+        let near = Some(if to_phone { hop.peer.ip() } else { from.peer.ip() });
         let passing = Passing {
             now: ctx.now,
             link,

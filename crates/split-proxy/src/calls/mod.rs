@@ -218,6 +218,8 @@ impl Calls {
             self.refused += 1;
             Some(Vec::new())
         });
+        let changes = std::mem::take(&mut self.changes);
+        self.settle(leg, changes, links, out);
         let (status, method) = (msg.status()?, msg.cseq()?.method);
         if status >= 200 && matches!(method, Method::Invite | Method::Bye) {
             match method {

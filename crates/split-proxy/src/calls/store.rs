@@ -1,12 +1,13 @@
 //! Legs on disk: their dialogs, ports, lanes, and where their media goes.
 
 use super::leg::{Dialog, Joint, Key, Leg};
+use super::local::LegToken;
 use super::{Calls, MAX_PARTIES};
 use crate::description::Carriage;
 use crate::keys::LaneKeys;
 use crate::links::Links;
 use crate::media::Joined;
-use crate::records::{bytes, hex, latin1, put, read_texts, remove, texts, value_of};
+use crate::records::{bytes, hex, latin1, put, read_texts, remove, texts, unhex, value_of};
 use causeway_node::{Level, Outbox, Record, Time};
 use causeway_tunnel::key::Assurance;
 use causeway_tunnel::{Kind, Lane, Role, SessionId};
@@ -79,6 +80,7 @@ impl Calls {
             "routes": texts(&leg.routes),
             "user": leg.lane_keys.user,
             "least": leg.lane_keys.least.code(),
+            "token": leg.token.map(LegToken::text),
             "confirmed": leg.confirmed.iter().map(dialog).collect::<Vec<_>>(),
             "lines": leg.joints.iter().map(|j| j.as_ref().map(joint)).collect::<Vec<_>>(),
         })
@@ -113,16 +115,16 @@ impl Calls {
         links: &mut Links,
         out: &mut Outbox,
     ) -> Option<()> {
-        let session = SessionId(crate::records::unhex(value.get("session")?.as_str()?)?);
+        let session = SessionId(unhex(value.get("session")?.as_str()?)?);
         let link = *sessions.get(&session)?;
         let text = |value: &Value| value.as_str().map(bytes);
         let dialog = |d: &Value| Some(Dialog { phone_tag: text(d.get(0)?)?, far_tag: text(d.get(1)?)? });
         let confirmed = value.get("confirmed")?.as_array()?.iter().map(dialog);
         let confirmed: Vec<Dialog> = confirmed.take(MAX_PARTIES).collect::<Option<_>>()?;
+        // Without a key that is worth as much as before, nothing is to pass.
         let user = value.get("user").and_then(Value::as_u64).and_then(|user| user.try_into().ok());
         let least = value.get("least").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
-        let lane_keys =
-            LaneKeys { user: user.unwrap_or(0), least: Assurance::from_code(least.unwrap_or(0))? };
+        let lane_keys = LaneKeys { user: user?, least: Assurance::from_code(least?)? };
         let orphan = confirmed.is_empty().then_some(now + ORPHAN);
         let leg = Leg {
             serial,
@@ -139,7 +141,7 @@ impl Calls {
             parties: read_texts(value.get("parties")?)?,
             routes: read_texts(value.get("routes")?)?,
             lane_keys,
-            token: None,
+            token: value.get("token").and_then(Value::as_str).and_then(unhex).map(LegToken::new),
             pending: 0,
             confirmed,
         };
@@ -184,8 +186,10 @@ impl Calls {
         entry.pairs += 1;
         entry.tunnel.restore_lane(rtp, carriage.lane_kind(), keys.user, keys.least);
         rtcp.into_iter().for_each(|lane| entry.tunnel.restore_lane(lane, Kind::Rtcp, keys.user, keys.least));
+        let dscp = self.marks.of(carriage.lane_kind());
         for (half, lane) in [Some(rtp), rtcp].into_iter().enumerate() {
             let Some(lane) = lane else { continue };
+            self.media.mark(2 * pair + half, dscp, out);
             let mut joined = Joined::new(link, leg, lane, half == 0 && carriage.has_rtcp(), now);
             joined.aim.restore(line.get("media").and_then(|media| media.get(half)).unwrap_or(&Value::Null));
             self.media.join(2 * pair + half, joined, links);

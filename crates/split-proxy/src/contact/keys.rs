@@ -3,14 +3,18 @@
 use super::ContactPoint;
 use super::owners::Owner;
 use crate::keys::{INTERCEPTED, LaneKeys, Registrations, Told, credential, header_secret, identity};
-use causeway_node::{Ctx, DerivedKey, Level, Outbox, Question, UserKey};
+use crate::records::{hex, put, remove, unhex, value_of};
+use causeway_node::{Ctx, DerivedKey, Level, Outbox, Question, Record, UserKey};
 use causeway_node::{Time, UserKey as Asked};
 use causeway_sip::transaction::ServerId;
 use causeway_sip::{Method, Msg, Uri};
+use causeway_tunnel::Instance;
 use causeway_tunnel::key::{Assurance, DropReason, Master, Modes, Offer, credential_id, derive};
 use std::collections::HashMap;
 use std::time::Duration;
 
+/// The record space of what keys are inherited from.
+pub(super) const SPACE: &str = "contact.registration";
 /// Numbers of questions about keys begin here.
 const FIRST_QUESTION: u64 = 1 << 32;
 
@@ -32,6 +36,19 @@ pub(super) struct Keys {
 }
 
 impl ContactPoint {
+    /// After a restart: users inherit their keys as before.
+    pub(super) fn restore_registrations(&mut self, ctx: &Ctx<'_>, records: &[Record], out: &mut Outbox) {
+        for record in records.iter().filter(|record| record.space == SPACE) {
+            let value = value_of(record, SPACE);
+            let instance = value.as_ref().and_then(|value| unhex(value.get("instance")?.as_str()?));
+            let owner = instance.map(|instance| self.owners.of(Some(Instance(instance))));
+            let known = owner.zip(value.as_ref());
+            if !known.is_some_and(|(owner, value)| self.keys.registrations.restore(owner, value, ctx)) {
+                remove(SPACE, &record.key, out);
+            }
+        }
+    }
+
     /// The operator has answered an agent: a REGISTER that was accepted is remembered, or ends a key.
     pub(super) fn registration_answered(
         &mut self,
@@ -53,13 +70,23 @@ impl ContactPoint {
             Some(until) => {
                 let until = ctx.now + Duration::from_millis(until.saturating_sub(ctx.unix_ms));
                 self.keys.registrations.accept(owner, &aor, credential(request), until);
+                let instance = self.owners.get(owner).and_then(|owner| owner.instance);
+                let value = self.keys.registrations.value(owner, &aor, ctx);
+                if let Some((instance, mut value)) = instance.zip(value) {
+                    value["instance"] = hex(&instance.0).into();
+                    put(SPACE, &[&instance.0, &aor[..]].concat(), &value, out);
+                }
             }
             None => self.end_key(owner, &aor, out),
         }
     }
 
     fn end_key(&mut self, owner: usize, aor: &[u8], out: &mut Outbox) {
-        self.keys.registrations.end(owner, aor);
+        let known = self.keys.registrations.end(owner, aor);
+        let instance = self.owners.get(owner).and_then(|owner| owner.instance);
+        if let Some(instance) = instance.filter(|_| known) {
+            remove(SPACE, &[&instance.0, aor].concat(), out);
+        }
         let link = self.owners.get(owner).and_then(|owner: &Owner| owner.link);
         if let Some(link) = link.and_then(|link| self.half.links.get_mut(link)) {
             link.keys.end(&mut link.tunnel, aor, DropReason::Ended);

@@ -39,7 +39,7 @@ const LISTENER: Flow = Flow(TUNNEL_FLOW);
 const KEY_SPACE: &str = "contact.key";
 /// All record spaces of a contact point.
 pub const SPACES: &[&str] =
-    &[SPACE, KEY_SPACE, "contact.session", "contact.leg", owners::DIALOGS, owners::OWNERS];
+    &[SPACE, KEY_SPACE, "contact.session", "contact.leg", owners::DIALOGS, owners::OWNERS, keys::SPACE];
 
 /// The operator's half of the split proxy; see the [crate's page](crate).
 pub struct ContactPoint {
@@ -128,6 +128,7 @@ impl ContactPoint {
         // Before any port is bound for whoever comes next.
         let records = std::mem::take(&mut self.restored);
         self.restore_sessions(ctx, &records, out);
+        self.restore_registrations(ctx, &records, out);
         self.owners.restore_dialogs(&records, ctx.now);
         self.half.start(ctx.now, out);
         out.listen(LISTENER, self.config.tunnel_listen, Wire::Tls, Class::Media);

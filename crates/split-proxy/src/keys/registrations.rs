@@ -1,9 +1,12 @@
 //! Registrations that were accepted, and what they were accepted with.
 
-use causeway_node::Time;
+use crate::records::{bytes, latin1};
+use causeway_node::{Ctx, Time};
 use causeway_sip::digest::Credentials;
 use causeway_sip::{HeaderId, Msg};
+use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// A credential that is longer is not remembered.
@@ -45,6 +48,30 @@ impl Registrations {
             all.insert(aor.into(), Registration { credential, until });
             self.ends.insert((until, owner, aor.into()));
         }
+    }
+
+    /// What is kept of a registration: the credential and until when it holds.
+    pub(crate) fn value(&self, owner: usize, aor: &[u8], ctx: &Ctx<'_>) -> Option<Value> {
+        let known = self.of.get(&owner)?.get(aor)?;
+        let left = known.until.since(ctx.now).as_millis() as u64;
+        Some(json!({
+            "aor": latin1(aor),
+            "credential": latin1(&known.credential),
+            "until_ms": ctx.unix_ms + left,
+        }))
+    }
+
+    /// Takes up what was kept; `false` if it is over, or cannot be read.
+    pub(crate) fn restore(&mut self, owner: usize, value: &Value, ctx: &Ctx<'_>) -> bool {
+        let text = |name: &str| value.get(name)?.as_str().map(bytes);
+        let until = value.get("until_ms").and_then(Value::as_u64).unwrap_or(0);
+        let (Some(aor), Some(credential)) = (text("aor"), text("credential")) else { return false };
+        if until <= ctx.unix_ms || credential.len() > MAX_CREDENTIAL {
+            return false;
+        }
+        let until = ctx.now + Duration::from_millis(until - ctx.unix_ms);
+        self.accept(owner, &aor, Some(&credential), until);
+        true
     }
 
     /// A registration has ended; says whether it was known.
@@ -96,7 +123,6 @@ impl Registrations {
 mod tests {
     use super::*;
     use causeway_sip::Message;
-    use std::time::Duration;
 
     fn at(seconds: u64) -> Time {
         Time::ZERO + Duration::from_secs(seconds)
