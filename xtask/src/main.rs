@@ -15,7 +15,7 @@ cargo xtask tidy              the house rules that a compiler does not know
 cargo xtask interop [ARGS]    calls between foreign phones and servers in a lab of network namespaces (root);
                               --all for every case, --list to see them, a name to run one;
                               differential: the same requests through Kamailio and through us
-cargo xtask bench sip|node|relay|exchange
+cargo xtask bench sip|node|relay|exchange|voice|tunnels
                               speed, beside peers where they are installed
 cargo xtask fuzz [SECONDS]    fuzz every target for SECONDS each (default 600)
 cargo xtask packages          install the Debian packages that the peers need, or say which";

@@ -61,6 +61,10 @@ pub fn bench(args: &[String]) -> Result<()> {
             run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "voice", "--"])
                 .args(&args[1..]))
         }
+        Some("tunnels") => {
+            run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "tunnels", "--"])
+                .args(&args[1..]))
+        }
         Some("exchange") => {
             packages::ensure(packages::BENCH)?;
             packages::ensure(packages::INTEROP)?;
@@ -68,6 +72,6 @@ pub fn bench(args: &[String]) -> Result<()> {
             run(cargo(&["run", "--release", "--package", "causeway-bench", "--bin", "exchange", "--"])
                 .args(&args[1..]))
         }
-        _ => bail!("which benchmark? `sip`, `node`, `relay` or `exchange`"),
+        _ => bail!("which benchmark? `sip`, `node`, `relay`, `exchange`, `voice` or `tunnels`"),
     }
 }

@@ -46,7 +46,8 @@ while True:
     while waiting and waiting[0][0] <= now:
         try:
             inbox.send(heapq.heappop(waiting)[2])
-        except (BlockingIOError, ConnectionRefusedError):
+        except OSError:
+            # A full queue, or the other end has gone: one more lost packet.
             pass
     pause = max(0, waiting[0][0] - now) if waiting else 1
     ready, _, _ = select.select([tun, inbox], [], [], pause)

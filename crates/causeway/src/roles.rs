@@ -147,7 +147,9 @@ pub fn late_after(tunnel: &mut Config, ms: Option<u16>) {
 /// How a worker that carries media treats its connections: `--congestion`.
 pub fn options(congestion: Option<String>) -> Options {
     let default = Options::default();
-    Options { congestion: congestion.unwrap_or(default.congestion), ..Options::default() }
+    // As many tunnels as a contact point takes, and as many connections of phones or to the operator.
+    let max_connections = 4 * default.max_connections;
+    Options { congestion: congestion.unwrap_or(default.congestion), max_connections, ..Options::default() }
 }
 
 /// Addresses that are written into messages must be real ones.
