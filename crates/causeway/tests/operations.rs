@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -104,4 +106,78 @@ fn the_figures_of_up_hold_those_of_its_contact_point() {
     let both =
         ["causeway_tunnels{node=\"contact\",state=\"up\"} 0", "causeway_bindings{node=\"exchange\"} 0"];
     wait_for(&metrics, &both);
+}
+
+#[test]
+fn the_service_manager_is_told_of_readiness() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(LONG)).unwrap();
+    let (listen, data) = (free().to_string(), dir.path().join("data"));
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_causeway"))
+        .args(["agent", "--contact", "192.0.2.1:443", "--listen", &listen, "--data", data.to_str().unwrap()])
+        .env("NOTIFY_SOCKET", &socket)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut told = [0; 64];
+    let told = manager.recv(&mut told).map(|n| told[..n].to_vec());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert_eq!(told.unwrap(), b"READY=1");
+}
+
+/// Each unit, with this program and the settings in `folder` in the place of those installed.
+fn units(folder: &Path) -> Vec<(String, String)> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/systemd");
+    let roles = ["agent", "contact", "up"].map(|role| format!("causeway-{role}.service"));
+    let read = |name: String| {
+        let unit = std::fs::read_to_string(shipped.join(&name)).unwrap();
+        assert!(unit.contains("=/usr/bin/causeway ") && unit.contains(" /etc/causeway/"), "{name}");
+        let unit = unit.replace("/usr/bin/causeway", env!("CARGO_BIN_EXE_causeway"));
+        (name, unit.replace("/etc/causeway", folder.to_str().unwrap()))
+    };
+    roles.into_iter().map(read).collect()
+}
+
+#[test]
+fn units_call_the_program_as_it_wants_to_be_called() {
+    let dir = tempfile::tempdir().unwrap();
+    for (role, settings) in [
+        ("agent", "contact = \"contact.example.com\"\nlisten = \"127.0.0.1:5060\"\n"),
+        ("contact", "tunnel = \"127.0.0.1:1\"\nsip = \"127.0.0.1:5060\"\nupstream = \"sip:127.0.0.1\"\n"),
+        ("up", "domain = \"example.com\"\nsip = \"127.0.0.1:5060\"\ntunnel = \"127.0.0.1:1\"\n"),
+    ] {
+        std::fs::write(dir.path().join(format!("{role}.toml")), settings).unwrap();
+    }
+    for (name, unit) in units(dir.path()) {
+        for key in ["ExecStartPre=", "ExecStart="] {
+            let line = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            let mut words = line.split(' ');
+            let mut command = Command::new(words.next().unwrap());
+            let check = (key == "ExecStart=").then_some("--check-config");
+            let output = command.args(words).args(check).output().unwrap();
+            assert!(output.status.success(), "{name}: {line}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn systemd_accepts_the_units() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    verify.arg("verify");
+    for (name, unit) in units(dir.path()) {
+        let path = dir.path().join(name);
+        std::fs::write(&path, unit).unwrap();
+        verify.arg(path);
+    }
+    let Ok(output) = verify.output() else {
+        eprintln!("skipped: systemd-analyze is not installed");
+        return;
+    };
+    // What it does not know it names, but accepts.
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("causeway-"), "{said}");
 }
