@@ -43,7 +43,8 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
         &trust,
         Some(&data),
     )?)];
-    let service = Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: None };
+    let service =
+        Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: options.metrics };
     service.run(|| {
         tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {leads_to}")
     })

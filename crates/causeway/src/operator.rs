@@ -110,7 +110,7 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
             .options(roles::options(options.congestion)),
     ];
     let reload = Reload { servers: vec![server], ..Reload::default() };
-    let service = Service { workers, data: &data, ready_fd, reload, metrics: None };
+    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
     service.run(|| {
         println!("pin: {pin}");
         tracing::info!(

@@ -136,6 +136,7 @@ impl Layered for Contact {
             lan_media: self.lan_media.or(below.lan_media),
             cert: self.cert.or(below.cert),
             key: self.key.or(below.key),
+            metrics: self.metrics.or(below.metrics),
             data: self.data.or(below.data),
         }
     }
@@ -155,6 +156,7 @@ impl Layered for Agent {
             keep_alive: self.keep_alive.or(below.keep_alive),
             late_after: self.late_after.or(below.late_after),
             congestion: self.congestion.or(below.congestion),
+            metrics: self.metrics.or(below.metrics),
             data: self.data.or(below.data),
         }
     }

@@ -41,6 +41,7 @@ mod keys;
 mod links;
 mod marks;
 mod media;
+mod metrics;
 mod msrp;
 mod rate;
 mod records;

@@ -1,6 +1,7 @@
 //! The tunnels of one half and what belongs to each of them.
 
 use crate::keys::Book;
+use crate::metrics::TunnelTotals;
 use causeway_node::{Flow, Outbox, Time, Timers};
 use causeway_sip::Framer;
 use causeway_sip::hub::Hub;
@@ -120,6 +121,8 @@ pub(crate) struct Links {
     timers: Timers<usize>,
     /// Tunnels whose peers do not take the SIP that is for them: they must be closed.
     stuck: Vec<usize>,
+    /// What tunnels that are no more have counted.
+    ended: TunnelTotals,
 }
 
 impl Links {
@@ -138,7 +141,15 @@ impl Links {
         self.by_name.remove(&link.name);
         link.flow.map(|flow| self.by_flow.remove(&flow));
         self.timers.cancel(id);
+        self.ended.add(&link.tunnel);
         Some(link)
+    }
+
+    /// What all tunnels have counted since the start.
+    pub(crate) fn totals(&self) -> TunnelTotals {
+        let mut sum = self.ended;
+        self.slab.iter().for_each(|(_, link)| sum.add(&link.tunnel));
+        sum
     }
 
     /// Gives a link a connection, or takes it; the one it had before.

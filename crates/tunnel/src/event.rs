@@ -1,6 +1,7 @@
 //! What a tunnel tells its owner.
 
 use crate::key::KeyMessage;
+use crate::key::KeyStats;
 use crate::{CloseReason, ControlError, GoodbyeReason, Hello, Kind, Lane, LaneStats, Resume, Stale};
 use causeway_node::Time;
 use std::time::Duration;
@@ -201,6 +202,8 @@ pub struct Stats {
     pub lanes: usize,
     /// All datagram lanes together, closed ones included.
     pub datagrams: LaneStats,
+    /// What has passed under keys, of all users together, forgotten ones included.
+    pub keys: KeyStats,
     /// Bytes of SIP and datagrams that wait to be sent.
     pub waiting_bytes: usize,
     /// Which connection of its session this is: 0 for the first.

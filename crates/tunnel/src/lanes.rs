@@ -41,6 +41,29 @@ impl AddAssign for LaneStats {
     }
 }
 
+/// What was to be sent on the lanes of one kind, and was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// As [`LaneStats::late_dropped`].
+    pub late: u64,
+    /// As [`LaneStats::queue_dropped`].
+    pub queue: u64,
+}
+
+impl Dropped {
+    fn add(&mut self, stats: &LaneStats) {
+        self.late += stats.late_dropped;
+        self.queue += stats.queue_dropped;
+    }
+}
+
+impl AddAssign for Dropped {
+    fn add_assign(&mut self, other: Self) {
+        self.late += other.late;
+        self.queue += other.queue;
+    }
+}
+
 /// Why a datagram was not queued; it is counted as dropped where the lane exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -126,6 +149,8 @@ pub(crate) struct Lanes {
     open: usize,
     /// What closed lanes have carried.
     closed: LaneStats,
+    /// What was dropped on them, per priority.
+    closed_dropped: [Dropped; 5],
     /// Queues of closed lanes, kept for the next ones.
     spare: Vec<Queue>,
 }
@@ -163,6 +188,13 @@ impl Lanes {
         let mut sum = self.closed;
         self.iter().for_each(|(_, state)| sum += state.stats);
         sum
+    }
+
+    /// What was dropped on the lanes of each kind, by priority.
+    pub(crate) fn dropped(&self) -> [Dropped; 5] {
+        let mut sums = self.closed_dropped;
+        self.iter().for_each(|(_, state)| sums[state.kind.priority()].add(&state.stats));
+        sums
     }
 
     /// The lowest number of `role` that is not in use, below `end`.
@@ -253,6 +285,7 @@ impl Lanes {
         let Some(slot) = index(lane).and_then(|i| self.table.get_mut(i)) else { return };
         let Some(state) = slot.take() else { return };
         self.closed += state.stats;
+        self.closed_dropped[state.kind.priority()].add(&state.stats);
         if self.spare.len() < SPARES {
             self.spare.push(state.queue);
         }

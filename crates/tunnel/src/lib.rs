@@ -73,7 +73,7 @@ pub use control::{
 };
 pub use event::{Event, Fault, OpenError, SipFull, Stats, Why};
 pub use frame::{HEADER, Kind, Lane, Role};
-pub use lanes::{LaneStats, Refused};
+pub use lanes::{Dropped, LaneStats, Refused};
 pub use proof::{Proof, Secret, SessionId};
 pub use streams::{STREAM_QUEUE, WINDOW};
 pub use tunnel::{Adopted, Saved, Tunnel};

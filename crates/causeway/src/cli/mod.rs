@@ -140,6 +140,9 @@ pub struct Contact {
     /// Whether calls between phones behind one agent keep their media on the LAN
     #[arg(long, value_enum)]
     pub lan_media: Option<LanMedia>,
+    /// Serve figures to Prometheus at http://IP:PORT/metrics
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Folder for the database, the certificate and the control socket
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
@@ -192,6 +195,9 @@ pub struct Agent {
     /// Congestion control of the tunnel's connections; bbr if not given, where the kernel has it
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
+    /// Serve figures to Prometheus at http://IP:PORT/metrics
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Folder for the control socket
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,

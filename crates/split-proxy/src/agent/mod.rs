@@ -3,6 +3,7 @@
 mod config;
 mod demand;
 mod keys;
+mod metrics;
 mod phones;
 mod places;
 mod routing;
@@ -15,7 +16,7 @@ pub use sessions::SPACES;
 
 use crate::half::{Half, Lost, from_tunnel};
 use crate::keys::Registrations;
-use causeway_node::{Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time};
+use causeway_node::{Ctx, Flow, Input, Level, Metrics, Node, Outbox, Record, Status, Time};
 use causeway_sip::Edit;
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::{BranchKey, ServerId};
@@ -365,6 +366,10 @@ impl Node for Agent {
 
     fn status(&self, now: Time) -> Status {
         status::report(self, now)
+    }
+
+    fn metrics(&self, now: Time, metrics: &mut Metrics) {
+        metrics::measure(self, now, metrics);
     }
 
     fn drained(&self) -> bool {

@@ -85,6 +85,8 @@ pub(crate) struct Calls {
     restored: bool,
     /// Descriptions from the tunnel that named lanes they must not, addresses that are not allowed.
     pub refused: u64,
+    /// Legs begun by phones, and by the far side.
+    pub begun: [u64; 2],
 }
 
 impl Calls {
@@ -105,6 +107,7 @@ impl Calls {
             changed: BTreeSet::new(),
             restored: false,
             refused: 0,
+            begun: [0; 2],
         }
     }
 
@@ -334,6 +337,7 @@ impl Calls {
         }
         link.calls += 1;
         self.serial += 1;
+        self.begun[usize::from(!passing.from_phone)] += 1;
         let routes = match passing.from_phone {
             true => Vec::new(),
             false => passing.msg.values(HeaderId::RecordRoute).take(MAX_ROUTES).map(Into::into).collect(),

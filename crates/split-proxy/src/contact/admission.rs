@@ -27,6 +27,15 @@ pub(super) enum Denied {
 }
 
 impl Denied {
+    /// All reasons, with their names in figures.
+    pub(super) const ALL: [(Self, &'static str); 5] = [
+        (Self::Unregistered, "unregistered"),
+        (Self::From, "from"),
+        (Self::Rate, "rate"),
+        (Self::Size, "size"),
+        (Self::Contacts, "contacts"),
+    ];
+
     pub(super) fn status(self) -> u16 {
         match self {
             Self::Unregistered | Self::From => 403,

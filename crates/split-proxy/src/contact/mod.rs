@@ -6,6 +6,7 @@ mod config;
 mod contacts;
 mod keys;
 mod loops;
+mod metrics;
 mod owners;
 mod responses;
 mod routing;
@@ -20,9 +21,9 @@ pub use tokens::SPACE;
 use crate::half::{Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
 use crate::links::Link;
 use crate::records::{branch_key, put_branch_key};
-use admission::Gauge;
+use admission::{Denied, Gauge};
 use causeway_node::{
-    Answer, Class, Ctx, Flow, Input, Level, Node, Outbox, Record, Status, Time, Transport as Wire,
+    Answer, Class, Ctx, Flow, Input, Level, Metrics, Node, Outbox, Record, Status, Time, Transport as Wire,
 };
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::{BranchKey, Hop};
@@ -66,11 +67,18 @@ pub struct ContactPoint {
 /// What did not pass.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counters {
-    denied: u64,
+    /// In the order of [`admission::Denied::ALL`].
+    denied: [u64; 5],
     foreign: u64,
     tunnels_refused: u64,
     tickets_refused: u64,
     strays: u64,
+}
+
+impl Counters {
+    fn deny(&mut self, why: Denied) {
+        self.denied[why as usize] += 1;
+    }
 }
 
 impl ContactPoint {
@@ -294,7 +302,7 @@ impl ContactPoint {
             return true;
         };
         gauge.denied += 1;
-        self.counters.denied += 1;
+        self.counters.deny(denied);
         if let Some(answer) = refusal(message.msg(), denied.status(), &denied.to_string()) {
             self.half.links.send(hop, &answer, out);
         }
@@ -418,6 +426,10 @@ impl Node for ContactPoint {
 
     fn status(&self, now: Time) -> Status {
         status::report(self, now)
+    }
+
+    fn metrics(&self, _now: Time, metrics: &mut Metrics) {
+        metrics::measure(self, metrics);
     }
 
     fn drained(&self) -> bool {

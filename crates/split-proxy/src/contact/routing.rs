@@ -28,7 +28,7 @@ impl ContactPoint {
     }
 
     fn deny(&mut self, ctx: &mut Ctx<'_>, id: ServerId, link: usize, denied: Denied, out: &mut Outbox) {
-        self.counters.denied += 1;
+        self.counters.deny(denied);
         if let Some(gauge) = self.gauges.get_mut(&link) {
             gauge.denied += 1;
         }

@@ -47,7 +47,7 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         "transactions": contact.half.core.len(),
         "ports": { "used": 2 * pool.used(), "of": 2 * pool.capacity() },
         "calls": calls(&contact.half, now),
-        "denied": contact.counters.denied,
+        "denied": contact.counters.denied.iter().sum::<u64>(),
         "foreign_requests": contact.counters.foreign,
         "tunnels_refused": contact.counters.tunnels_refused,
         "tickets_refused": contact.counters.tickets_refused,

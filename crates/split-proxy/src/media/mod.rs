@@ -12,6 +12,7 @@ use causeway_tunnel::Lane;
 use pipes::Pipes;
 pub(crate) use pipes::{LISTENERS, slot_of_listener};
 pub(crate) use pool::Pool;
+pub(crate) use receipt::Totals;
 pub(crate) use slot::{Aim, Joined};
 use std::net::{IpAddr, SocketAddr};
 
@@ -131,6 +132,7 @@ impl Media {
     pub(crate) fn join(&mut self, index: usize, joined: Joined, links: &mut Links) {
         let (link, lane) = (joined.link, joined.lane);
         if let Some(slot) = self.pool.slots.get_mut(index) {
+            slot.leave(&mut self.pool.ended);
             slot.joined = Some(joined);
             links.set_lane(link, lane, Some(index));
         }
@@ -148,7 +150,8 @@ impl Media {
 
     /// Joins a port to nothing: it stays bound for its pair's sake.
     pub(crate) fn leave(&mut self, index: usize, links: &mut Links) {
-        if let Some(joined) = self.pool.slots.get_mut(index).and_then(|slot| slot.joined.take()) {
+        let slot = self.pool.slots.get_mut(index);
+        if let Some(joined) = slot.and_then(|slot| slot.leave(&mut self.pool.ended)) {
             links.set_lane(joined.link, joined.lane, None);
         }
     }
@@ -161,6 +164,15 @@ impl Media {
             slot.dscp = dscp;
             out.mark(flow_of(index), dscp);
         }
+    }
+
+    /// What has passed since the start, from the network and from tunnels.
+    pub(crate) fn totals(&self) -> [Totals; 2] {
+        let mut sums = self.pool.ended;
+        for joined in self.pool.slots.iter().filter_map(|slot| slot.joined.as_ref()) {
+            joined.add_to(&mut sums);
+        }
+        sums
     }
 
     pub(crate) fn port(&self, index: usize) -> u16 {

@@ -1,5 +1,6 @@
 //! Ports, bound ahead of their use: a description can then be rewritten at once.
 
+use super::receipt::Totals;
 use super::slot::{Bound, Slot};
 use super::{MediaConfig, flow_of};
 use causeway_node::{Class, Dscp, Flow, Level, Outbox};
@@ -26,6 +27,8 @@ pub(crate) struct Pool {
     pair_at: Vec<u32>,
     cursor: usize,
     used: usize,
+    /// What has passed the ports that are joined to nothing any more: from the network, from tunnels.
+    pub ended: [Totals; 2],
     /// Binds that failed since the last one that did not.
     failures: usize,
 }
@@ -44,6 +47,7 @@ impl Pool {
             pair_at: vec![0; if config.high > first { pairs } else { 0 }],
             cursor: 0,
             used: 0,
+            ended: Default::default(),
             failures: 0,
         }
     }
@@ -130,7 +134,7 @@ impl Pool {
     fn close_pair(&mut self, pair: usize, out: &mut Outbox) {
         for index in [2 * pair, 2 * pair + 1] {
             let slot = &mut self.slots[index];
-            slot.joined = None;
+            slot.leave(&mut self.ended);
             slot.bound = match slot.bound {
                 Bound::Opening | Bound::Doomed => Bound::Doomed,
                 Bound::Open => {

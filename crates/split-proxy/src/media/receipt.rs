@@ -12,6 +12,7 @@ pub(crate) struct Receipt {
     base: u32,
     highest: u32,
     seen: u64,
+    received: u64,
     lost_before: u64,
 }
 
@@ -39,6 +40,7 @@ impl Receipt {
         if (192..=223).contains(&second) {
             return;
         }
+        self.received += 1;
         let ssrc = u32::from_be_bytes([a, b, c, d]);
         let sequence = u16::from_be_bytes([high, low]);
         if !self.started || self.ssrc != ssrc {
@@ -65,6 +67,17 @@ impl Receipt {
         self.seen = 1;
     }
 
+    /// Packets with a sequence number.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Packets with a sequence number that should have come, as far as those that did can tell. Unlike
+    /// [`Receipt::lost`], it never shrinks: one that comes late was expected before.
+    pub(crate) fn expected(&self) -> u64 {
+        self.received + self.lost()
+    }
+
     /// Packets that were sent before they came here and never did.
     pub(crate) fn lost(&self) -> u64 {
         if !self.started {
@@ -72,6 +85,28 @@ impl Receipt {
         }
         let expected = u64::from(self.highest.wrapping_sub(self.base)) + 1;
         self.lost_before + expected.saturating_sub(self.seen)
+    }
+}
+
+/// What has passed many ports in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub packets: u64,
+    pub bytes: u64,
+    /// As [`Receipt::received`] and [`Receipt::expected`].
+    pub received: u64,
+    pub expected: u64,
+    /// Packets that were not passed on: from an address that nobody has negotiated, or with nobody to get them.
+    pub unwanted: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, receipt: &Receipt, unwanted: u64) {
+        self.packets += receipt.packets;
+        self.bytes += receipt.bytes;
+        self.received += receipt.received();
+        self.expected += receipt.expected();
+        self.unwanted += unwanted;
     }
 }
 
@@ -96,6 +131,18 @@ mod tests {
         assert_eq!(receipt.lost(), 3, "a new source begins anew");
         receipt.count_rtp(&rtp(2, 40_000));
         assert_eq!(receipt.lost(), 3, "so does a jump");
+        assert_eq!((receipt.received(), receipt.expected()), (9, 12));
+    }
+
+    #[test]
+    fn what_is_expected_never_shrinks() {
+        let (mut receipt, mut before) = (Receipt::default(), 0);
+        for sequence in [10, 13, 11, 12, 12, 14, 40_000, 40_002, 40_001] {
+            receipt.count_rtp(&rtp(1, sequence));
+            assert!(receipt.expected() >= before, "a packet that comes late was expected before");
+            before = receipt.expected();
+        }
+        assert_eq!((receipt.received(), receipt.expected(), receipt.lost()), (9, 9, 0));
     }
 
     #[test]

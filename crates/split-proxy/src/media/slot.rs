@@ -1,6 +1,6 @@
 //! One bound media port and the lane that it is joined to.
 
-use super::receipt::Receipt;
+use super::receipt::{Receipt, Totals};
 use causeway_node::{Dscp, Time};
 use causeway_tunnel::Lane;
 use serde_json::{Value, json};
@@ -27,6 +27,15 @@ pub(crate) struct Slot {
     pub dscp: Dscp,
     pub bound: Bound,
     pub joined: Option<Joined>,
+}
+
+impl Slot {
+    /// Joins the port to nothing; what has passed it is added to `ended`.
+    pub(crate) fn leave(&mut self, ended: &mut [Totals; 2]) -> Option<Joined> {
+        let joined = self.joined.take();
+        joined.iter().for_each(|joined| joined.add_to(ended));
+        joined
+    }
 }
 
 /// What a port in use belongs to.
@@ -89,6 +98,12 @@ impl Joined {
             homeless: 0,
             last: now,
         }
+    }
+
+    /// Adds what has passed from the network, and from the tunnel.
+    pub(crate) fn add_to(&self, [net, tunnel]: &mut [Totals; 2]) {
+        net.add(&self.from_net, self.foreign);
+        tunnel.add(&self.to_net, self.homeless);
     }
 }
 

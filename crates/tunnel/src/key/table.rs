@@ -40,6 +40,8 @@ struct User {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     users: NumberMap<u32, Box<User>>,
+    /// Of all users, forgotten ones included.
+    total: KeyStats,
 }
 
 /// What is to be done with a packet that is about to be sent.
@@ -85,6 +87,15 @@ impl Table {
         self.users.remove(&user);
     }
 
+    /// Forgets all users.
+    pub(crate) fn clear(&mut self) {
+        self.users = NumberMap::default();
+    }
+
+    pub(crate) fn total(&self) -> KeyStats {
+        self.total
+    }
+
     pub(crate) fn fence(&mut self) {
         for user in self.users.values_mut() {
             if matches!(user.out, Channel::Sealed(..)) {
@@ -123,11 +134,13 @@ impl Table {
         match &mut user.out {
             Channel::Sealed(assurance, sealer) if *assurance >= demand => {
                 user.stats.sealed += 1;
+                self.total.sealed += 1;
                 Outgoing::Seal(sealer)
             }
             Channel::Plain if demand == Assurance::None => Outgoing::Plain,
             _ => {
                 user.stats.withheld += 1;
+                self.total.withheld += 1;
                 Outgoing::Withhold
             }
         }
@@ -154,9 +167,11 @@ impl Table {
         };
         if opened {
             user.stats.opened += 1;
+            self.total.opened += 1;
             Incoming::Opened
         } else {
             user.stats.refused += 1;
+            self.total.refused += 1;
             Incoming::Refused
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Tunnel};
 use crate::control::Message;
-use crate::key::{Assurance, FEATURE, Incoming, KeyMessage, KeyStats, Opener, Sealer, Table};
+use crate::key::{Assurance, FEATURE, Incoming, KeyMessage, KeyStats, Opener, Sealer};
 use crate::lanes::Phase;
 use crate::{Fault, Lane, Why};
 
@@ -55,7 +55,7 @@ impl Tunnel {
 
     /// One end of the session has lost its memory: no user has a key, or has had one. Lanes keep their users.
     pub(super) fn forget_keys(&mut self) {
-        self.keys = Table::default();
+        self.keys.clear();
     }
 
     /// Says whose an open lane is that this end has opened: his key seals it, as long as one is in force.

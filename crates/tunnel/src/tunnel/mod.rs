@@ -14,8 +14,8 @@ use crate::reader::{Limits, Step};
 use crate::sip::SipStream;
 use crate::streams::Streams;
 use crate::{
-    CloseReason, Config, Event, GoodbyeReason, Hello, Kind, Lane, LaneStats, OpenError, Refused, Resume,
-    SipFull, Stale, Stats, Why,
+    CloseReason, Config, Dropped, Event, GoodbyeReason, Hello, Kind, Lane, LaneStats, OpenError, Refused,
+    Resume, SipFull, Stale, Stats, Why,
 };
 use causeway_node::Time;
 use conn::{Conn, Stage};
@@ -345,6 +345,7 @@ impl Tunnel {
         Stats {
             lanes: self.lanes.open_count(),
             datagrams: self.lanes.totals(),
+            keys: self.keys.total(),
             waiting_bytes: self.lanes.waiting() + self.streams.waiting() + self.sip.waiting(),
             epoch: self.session.epoch,
             resumes: self.session.resumes,
@@ -359,6 +360,12 @@ impl Tunnel {
             last_heard: self.conn.pulse.last_heard,
             last_sent: self.conn.pulse.last_sent,
         }
+    }
+
+    /// What was dropped on the lanes of each kind of datagrams, closed ones included.
+    pub fn dropped(&self) -> [(Kind, Dropped); 4] {
+        let sums = self.lanes.dropped();
+        Kind::BY_PRIORITY.map(|kind| (kind, sums[kind.priority()]))
     }
 
     /// Counters of a lane that is open or closing.

@@ -279,7 +279,10 @@ impl Tunnel {
         let lanes: Vec<Lane> = self.lanes.iter().map(|(lane, _)| lane).collect();
         lanes.into_iter().for_each(|lane| self.lanes.remove(lane));
         self.forget_keys();
-        (self.sip, self.session, self.streams) = Default::default();
+        // What is counted is counted for the tunnel, over all its sessions.
+        let Session { resumes, replayed, .. } = self.session;
+        (self.sip, self.streams) = Default::default();
+        self.session = Session { resumes, replayed, ..Session::default() };
         self.conn.ask = None;
         self.conn.stage = Stage::Up;
         self.conn.announce = true;
