@@ -197,11 +197,11 @@ impl Lanes {
         sums
     }
 
-    /// The lowest number of `role` that is not in use, below `end`.
-    pub(crate) fn free_number(&self, role: Role, end: u32) -> Option<Lane> {
+    /// The lowest number of `role` that is not in use and not `untold`, below `end`.
+    pub(crate) fn free_number(&self, role: Role, end: u32, untold: &[Lane]) -> Option<Lane> {
         (Lane::FIRST.0..u16::try_from(end).unwrap_or(u16::MAX))
             .map(Lane)
-            .find(|lane| role.opens(*lane) && self.get(*lane).is_none())
+            .find(|lane| role.opens(*lane) && self.get(*lane).is_none() && !untold.contains(lane))
     }
 
     /// Enters a lane whose number is not in use.

@@ -109,9 +109,8 @@ fn all(tunnel: &mut Tunnel, now: Time, mut input: &[u8]) -> Vec<String> {
     std::iter::from_fn(|| tunnel.next(now, &mut input).map(|event| format!("{event:?}"))).collect()
 }
 
-/// An agent's Hello for its session, on a connection with `exporter`, spoilt by `spoil`; as it arrives on a
-/// connection whose exporter is `arrives`.
-fn ask(exporter: [u8; 32], arrives: [u8; 32], spoil: impl Fn(&mut Vec<u8>)) -> Asked {
+/// Both ends of a tunnel whose session has a ticket.
+fn session() -> (Time, Tunnel, Tunnel) {
     let now = Time::ZERO + Duration::from_secs(1);
     let mut agent = Tunnel::on(config(Role::Agent), now, Some([1; 32]));
     let mut contact = Tunnel::on(config(Role::ContactPoint), now, Some([1; 32]));
@@ -121,6 +120,22 @@ fn ask(exporter: [u8; 32], arrives: [u8; 32], spoil: impl Fn(&mut Vec<u8>)) -> A
     contact.send_ticket();
     assert_eq!(all(&mut agent, now, &bytes_of(&mut contact, now)), ["Ticket"]);
     agent.ticket_kept();
+    (now, agent, contact)
+}
+
+#[test]
+fn a_number_whose_end_is_not_told_yet_is_not_used_again() {
+    let (now, mut agent, _contact) = session();
+    let ended = agent.open_stream(b"one").unwrap();
+    agent.park(now);
+    let fresh = agent.open_stream(b"two").unwrap();
+    assert_ne!(ended, fresh, "its owner still takes the first for open");
+}
+
+/// An agent's Hello for its session, on a connection with `exporter`, spoilt by `spoil`; as it arrives on a
+/// connection whose exporter is `arrives`.
+fn ask(exporter: [u8; 32], arrives: [u8; 32], spoil: impl Fn(&mut Vec<u8>)) -> Asked {
+    let (now, mut agent, mut contact) = session();
     agent.sip(b"hello.").unwrap();
     assert_eq!(all(&mut contact, now, &bytes_of(&mut agent, now)).first().unwrap(), "TicketKept");
     contact.sip_handled(now, 0);

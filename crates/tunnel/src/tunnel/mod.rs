@@ -237,7 +237,9 @@ impl Tunnel {
             return Err(OpenError::TooMany);
         }
         let end = number_end(max);
-        let lane = self.lanes.free_number(self.config.role, end).ok_or(OpenError::TooMany)?;
+        // Nor a number whose end its owner has not been told of yet.
+        let untold = &self.conn.closed;
+        let lane = self.lanes.free_number(self.config.role, end, untold).ok_or(OpenError::TooMany)?;
         self.lanes.insert(lane, kind, Phase::Open);
         // Between two connections it is opened with all others.
         if self.is_up() {
