@@ -26,6 +26,10 @@ pub(crate) const TUNNEL_FLOW: u32 = 1 << 21;
 /// How often what nobody uses is looked for.
 pub(crate) const SWEEP: Duration = Duration::from_secs(60);
 
+/// How long a TCP connection of a phone, or of the operator's server, may be idle. A phone that sends no keep-alive is
+/// reached over the connection that it registered on, and renews that well within this time.
+const IDLE: Duration = Duration::from_secs(2 * 3600);
+
 pub(crate) struct Half {
     pub core: Core,
     pub hub: Hub,
@@ -67,7 +71,7 @@ impl Half {
     ) -> Self {
         Self {
             core: Core::new(timing).taking_strays(),
-            hub: Hub::new(0, local).judging_as(validate::Role::Relay).marked(marks.sip),
+            hub: Hub::new(0, local).judging_as(validate::Role::Relay).marked(marks.sip).idle_after(IDLE),
             links: Links::default(),
             calls: Calls::new(tunnel.role, media, limits, marks),
             arrived: Vec::new(),
@@ -275,6 +279,10 @@ impl Half {
 
     /// Runs all timers that are due; the tunnels that died of it, and how.
     pub(crate) fn timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<(usize, Lost)> {
+        for flow in self.hub.timeout(now, out) {
+            let (core, mut wire) = self.split(out);
+            core.closed(now, flow, &mut wire);
+        }
         let (core, mut wire) = self.split(out);
         core.timeout(now, &mut wire);
         let mut dead = Vec::new();
@@ -300,7 +308,8 @@ impl Half {
     pub(crate) fn deadline(&self) -> Option<Time> {
         // What a fill has made possible waits for a call with an outbox.
         let nudged = self.calls.media.pipes.nudged.then_some(Time::ZERO);
-        [nudged, self.core.deadline(), self.links.deadline(), Some(self.sweep)].into_iter().flatten().min()
+        let below = [self.core.deadline(), self.hub.deadline(), self.links.deadline()];
+        below.into_iter().chain([nudged, Some(self.sweep)]).flatten().min()
     }
 
     pub(crate) fn fill(&mut self, now: Time, flow: Flow, room: usize, buf: &mut Vec<u8>) {

@@ -62,6 +62,42 @@ fn a_phone_may_use_tcp() {
 }
 
 #[test]
+fn a_tcp_connection_that_nobody_uses_is_closed() {
+    let mut lab = Lab::new(1, 1, |_| {});
+    let phone = lab.world.add(lab.world_host_of_phone(0), "tcp phone", Peer::new());
+    let (silent, used) = (Flow(5), Flow(6));
+    lab.world.with::<Peer, _>(phone, |_, _, out| {
+        for flow in [silent, used] {
+            let connect = Connect {
+                to: at("192.168.0.1:5060"),
+                through: None,
+                transport: Transport::Tcp,
+                server_name: String::new(),
+                class: Class::Signalling,
+            };
+            out.connect(flow, connect);
+        }
+    });
+    lab.world.run_for(S);
+    let options = RequestBuilder::new(Method::Options, b"sip:example.com")
+        .header("Via", "SIP/2.0/TCP 192.168.0.10:40000;branch=z9hG4bKtcp")
+        .header("From", "<sip:carol@example.com>;tag=1")
+        .header("To", "<sip:example.com>")
+        .header("Call-ID", "tcp")
+        .cseq(1, Method::Options)
+        .max_forwards(70)
+        .finish();
+    lab.world.with::<Peer, _>(phone, |_, _, out| out.stream(used, &options));
+    lab.world.run_for(40 * S);
+    let closed = |lab: &Lab, flow| lab.world.node::<Peer>(phone).closed(flow).is_some();
+    assert!(closed(&lab, silent) && !closed(&lab, used), "who says nothing at all is not waited for");
+    lab.world.run_for(3600 * S);
+    assert!(!closed(&lab, used), "a phone that registers once an hour stays");
+    lab.world.run_for(3700 * S);
+    assert!(closed(&lab, used));
+}
+
+#[test]
 fn early_dialogs_of_a_fork_share_the_offer_and_the_answer_chooses() {
     let mut lab = two_registered(2);
     lab.world
