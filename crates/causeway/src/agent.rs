@@ -26,9 +26,8 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     let trust = trust(options.pin, options.ca, account.pin)?;
     let mut config = AgentConfig::leading_to(contacts, listen);
     config.keys = keys;
-    config.marks = roles::marks(options.dscp.as_deref())?;
-    roles::keep_alive(&mut config.tunnel, options.keep_alive);
-    roles::late_after(&mut config.tunnel, options.late_after);
+    config.marks = options.carrying.marks()?;
+    options.carrying.tune(&mut config.tunnel);
     if check {
         return Ok(());
     }
@@ -37,7 +36,7 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
     config.proxy = proxy;
     config.on_demand = options.on_demand.map(Duration::from_secs);
     config.instance = Some(roles::instance(&data)?);
-    let workers = vec![Worker::new("agent").options(roles::options(options.congestion)).node(roles::agent(
+    let workers = vec![Worker::new("agent").options(options.carrying.options()).node(roles::agent(
         "agent",
         config,
         &trust,

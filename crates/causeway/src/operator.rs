@@ -29,24 +29,21 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     config.media = roles::media(config.media, options.media.as_deref())?;
     config.media_allow = networks(&options.media_allow)?;
     config.min_assurance = options.min_assurance.unwrap_or_default();
-    config.marks = roles::marks(options.dscp.as_deref())?;
+    config.marks = options.carrying.marks()?;
     config.local_media = options.lan_media != Some(LanMedia::Anchored);
-    roles::keep_alive(&mut config.tunnel, options.keep_alive);
-    roles::late_after(&mut config.tunnel, options.late_after);
+    options.carrying.tune(&mut config.tunnel);
     if check {
         return Ok(());
     }
-    let (options, congestion) = (options.exchange, options.congestion);
+    let (options, carrying) = (options.exchange, options.carrying);
     let data = dirs::data(options.data, "up")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
     reload.servers.push(server.clone());
     let exchange = exchange.worker(&data, &mut reload)?;
-    let workers = vec![
-        exchange,
-        roles::contact(config, server, &data, Some(&data))?.options(roles::options(congestion)),
-    ];
+    let workers =
+        vec![exchange, roles::contact(config, server, &data, Some(&data))?.options(carrying.options())];
     let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
     service.run(|| {
         println!("pin: {pin}");
@@ -84,10 +81,9 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     config.upstream_transport = transport;
     config.media = roles::media(config.media, options.media.as_deref())?;
     config.media_allow = networks(&options.media_allow)?;
-    config.marks = roles::marks(options.dscp.as_deref())?;
+    config.marks = options.carrying.marks()?;
     config.local_media = options.lan_media != Some(LanMedia::Anchored);
-    roles::keep_alive(&mut config.tunnel, options.keep_alive);
-    roles::late_after(&mut config.tunnel, options.late_after);
+    options.carrying.tune(&mut config.tunnel);
     config.mode = if options.path { Mode::Path } else { Mode::Plain };
     config.min_assurance = options.min_assurance.unwrap_or_default();
     if config.min_assurance >= Assurance::Digest && options.subscribers.is_none() {
@@ -107,7 +103,7 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     let pin = server.pin();
     let workers = vec![
         roles::contact(config, server.clone(), &data, options.subscribers.as_deref())?
-            .options(roles::options(options.congestion)),
+            .options(options.carrying.options()),
     ];
     let reload = Reload { servers: vec![server], ..Reload::default() };
     let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };

@@ -4,15 +4,14 @@ use crate::exit::Failure;
 use crate::glue::{BestEffort, Disk, keys, random};
 use causeway_node::Record;
 use causeway_runtime::tls::{Client, Server, Trust};
-use causeway_runtime::{Options, Setup, Worker};
+use causeway_runtime::{Setup, Worker};
 use causeway_split_proxy::{
-    AGENT_SPACES, Agent, AgentConfig, CONTACT_SPACES, ContactConfig, ContactPoint, Marks, MediaConfig,
+    AGENT_SPACES, Agent, AgentConfig, CONTACT_SPACES, ContactConfig, ContactPoint, MediaConfig,
 };
 use causeway_store::Store;
-use causeway_tunnel::{Config, Instance};
+use causeway_tunnel::Instance;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 /// A contact point with what it had before: tokens, sessions, calls. With the folder of a subscriber database it can
 /// agree on keys of the assurance digest; what it gets from there is derived keys, never a secret.
@@ -111,45 +110,6 @@ pub fn media(default: MediaConfig, given: Option<&str>) -> Result<MediaConfig, F
     let Some(text) = given else { return Ok(default) };
     let (ip, low, high) = media_range(text)?;
     Ok(MediaConfig { ip, low, high, ..default })
-}
-
-/// The marks of `--dscp`.
-///
-/// # Errors
-/// If the text is no list of code points.
-pub fn marks(given: Option<&str>) -> Result<Marks, Failure> {
-    let parsed = given.map(str::parse).transpose();
-    Ok(parsed.map_err(|error| Failure::usage(format!("--dscp {error}")))?.unwrap_or_default())
-}
-
-/// The interval of `--keep-alive`. With 0 the tunnel never speaks for its own sake: so that a test can show what is
-/// lost without.
-pub fn keep_alive(tunnel: &mut Config, seconds: Option<u16>) {
-    match seconds {
-        None => {}
-        Some(0) => {
-            let never = Duration::from_secs(u16::MAX.into());
-            (tunnel.keep_alive, tunnel.probe, tunnel.measure) = (never, never, never);
-        }
-        Some(seconds) => tunnel.keep_alive = Duration::from_secs(seconds.into()),
-    }
-}
-
-/// The deadline of `--late-after`, milliseconds: voice and video that have waited for longer are not sent any more;
-/// 0 sends them however late they are.
-pub fn late_after(tunnel: &mut Config, ms: Option<u16>) {
-    if let Some(ms) = ms {
-        let deadline = (ms > 0).then(|| Duration::from_millis(ms.into()));
-        (tunnel.deadlines.audio, tunnel.deadlines.video) = (deadline, deadline);
-    }
-}
-
-/// How a worker that carries media treats its connections: `--congestion`.
-pub fn options(congestion: Option<String>) -> Options {
-    let default = Options::default();
-    // As many tunnels as a contact point takes, and as many connections of phones or to the operator.
-    let max_connections = 4 * default.max_connections;
-    Options { congestion: congestion.unwrap_or(default.congestion), max_connections, ..Options::default() }
 }
 
 /// Addresses that are written into messages must be real ones.

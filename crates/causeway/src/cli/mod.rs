@@ -3,8 +3,10 @@
 //! Every option of a command may stand in the file of its `--config`, under the same name; what is given on
 //! the command line wins. Unknown names in the file are refused.
 
+mod carrying;
 mod operator;
 
+pub use carrying::Carrying;
 pub use operator::{Digest, Durability, Exchange, Exchanging, Keeping, LanMedia, Secret, TlsClients, Up};
 
 use causeway_tunnel::key::Assurance;
@@ -89,7 +91,7 @@ pub struct Demo {
 
 /// `causeway contact`
 #[derive(Clone, Debug, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub struct Contact {
     /// Address on which agents connect
     #[arg(long, value_name = "IP:PORT")]
@@ -124,19 +126,10 @@ pub struct Contact {
     /// Private key, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,
-    /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
-    #[arg(long, value_name = "KIND=N,…")]
-    pub dscp: Option<String>,
-    /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
-    #[arg(long, value_name = "SECONDS")]
-    pub keep_alive: Option<u16>,
-    /// Drop voice and video that have waited for longer than this before they could be sent, milliseconds: 150 if
-    /// not given, 0 for never
-    #[arg(long, value_name = "MS")]
-    pub late_after: Option<u16>,
-    /// Congestion control of the tunnel's connections; bbr if not given, where the kernel has it
-    #[arg(long, value_name = "NAME")]
-    pub congestion: Option<String>,
+    /// How the tunnel and the media beside it are treated.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub carrying: Carrying,
     /// Whether calls between phones behind one agent keep their media on the LAN
     #[arg(long, value_enum)]
     pub lan_media: Option<LanMedia>,
@@ -150,7 +143,7 @@ pub struct Contact {
 
 /// `causeway agent`
 #[derive(Clone, Debug, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub struct Agent {
     /// The contact point; several are tried in this order. Without a port, what the SRV records of
     /// _causeway._tcp.HOST say, else 443
@@ -182,19 +175,10 @@ pub struct Agent {
     /// Account file: contact and pin, the users with uri and password or ha1, min_assurance
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub account: Option<PathBuf>,
-    /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
-    #[arg(long, value_name = "KIND=N,…")]
-    pub dscp: Option<String>,
-    /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
-    #[arg(long, value_name = "SECONDS")]
-    pub keep_alive: Option<u16>,
-    /// Drop voice and video that have waited for longer than this before they could be sent, milliseconds: 150 if
-    /// not given, 0 for never
-    #[arg(long, value_name = "MS")]
-    pub late_after: Option<u16>,
-    /// Congestion control of the tunnel's connections; bbr if not given, where the kernel has it
-    #[arg(long, value_name = "NAME")]
-    pub congestion: Option<String>,
+    /// How the tunnel and the media beside it are treated.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub carrying: Carrying,
     /// Serve figures to Prometheus at http://IP:PORT/metrics
     #[arg(long, value_name = "IP:PORT")]
     pub metrics: Option<SocketAddr>,

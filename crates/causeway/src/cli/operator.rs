@@ -1,5 +1,6 @@
 //! Options of the exchange, alone and in `up`.
 
+use super::Carrying;
 use causeway_tunnel::key::Assurance;
 use clap::{Args, ValueHint};
 use serde::Deserialize;
@@ -117,19 +118,10 @@ pub struct Up {
     #[arg(long, value_name = "none|header|digest", value_parser = super::least)]
     #[serde(default, deserialize_with = "super::least_from_file")]
     pub min_assurance: Option<Assurance>,
-    /// How packets are marked: audio=46,video=34,sip=24,tunnel=34,other=0 are the defaults
-    #[arg(long, value_name = "KIND=N,…")]
-    pub dscp: Option<String>,
-    /// After so many seconds of silence the tunnel sends a ping; 0 sends none at all
-    #[arg(long, value_name = "SECONDS")]
-    pub keep_alive: Option<u16>,
-    /// Drop voice and video that have waited for longer than this before they could be sent, milliseconds: 150 if
-    /// not given, 0 for never
-    #[arg(long, value_name = "MS")]
-    pub late_after: Option<u16>,
-    /// Congestion control of the tunnel's connections; bbr if not given, where the kernel has it
-    #[arg(long, value_name = "NAME")]
-    pub congestion: Option<String>,
+    /// How the tunnel and the media beside it are treated.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub carrying: Carrying,
     /// Whether calls between phones behind one agent keep their media on the LAN
     #[arg(long, value_enum)]
     pub lan_media: Option<LanMedia>,

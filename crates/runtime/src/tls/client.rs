@@ -1,9 +1,8 @@
 //! What a node demands of those to whom it connects.
 
 use super::files::{file_roots, system_roots};
-use super::names::DomainVerifier;
-use super::pin::PinVerifier;
 use super::{ALPN, Error, Pin, SIP_ALPN, Server, Terms, provider};
+use super::{names, pin};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -89,7 +88,7 @@ fn verifier(
 ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let by_roots = |roots: RootCertStore| -> Result<Arc<dyn ServerCertVerifier>, Error> {
         Ok(match manner {
-            Manner::Sip(_) => Arc::new(DomainVerifier::new(roots, provider)),
+            Manner::Sip(_) => Arc::new(names::verifier(roots, provider)),
             Manner::Tunnel => {
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
                     .build()
@@ -98,7 +97,7 @@ fn verifier(
         })
     };
     match trust {
-        Trust::Pin(pin) => Ok(Arc::new(PinVerifier::new(*pin, provider))),
+        Trust::Pin(known) => Ok(Arc::new(pin::verifier(*known, provider))),
         Trust::System => by_roots(system_roots()?),
         Trust::Roots(path) => by_roots(file_roots(path)?),
     }

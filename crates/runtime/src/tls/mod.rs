@@ -19,6 +19,7 @@ mod files;
 mod names;
 mod pin;
 mod server;
+mod verifier;
 
 pub(crate) use client::tunnel_verifier;
 pub use client::{Client, Trust};
@@ -26,6 +27,7 @@ pub use files::create_private_dir;
 pub(crate) use names::proven;
 pub use pin::{BadPin, Pin};
 pub use server::{Clients, Server};
+pub(crate) use verifier::Verifier;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use std::path::PathBuf;

@@ -1,13 +1,11 @@
 //! What a certificate proves in SIP (RFC 5922).
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use super::verifier::Verifier;
+use rustls::RootCertStore;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// Names taken from one certificate; what it bears beyond is not looked at.
 const NAMES: usize = 256;
@@ -35,42 +33,22 @@ fn prove(names: &[String], domain: &str) -> bool {
 }
 
 /// Accepts a certificate that a root certifies and that proves the domain asked for.
-#[derive(Debug)]
-pub(super) struct DomainVerifier {
-    roots: RootCertStore,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl DomainVerifier {
-    pub fn new(roots: RootCertStore, provider: &CryptoProvider) -> Self {
-        Self { roots, algorithms: provider.signature_verification_algorithms }
-    }
-}
-
-impl ServerCertVerifier for DomainVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
+pub(super) fn verifier(roots: RootCertStore, provider: &CryptoProvider) -> Verifier {
+    Verifier::new(provider, move |shown| {
+        let certificate = ParsedCertificate::try_from(shown.leaf)?;
         verify_server_cert_signed_by_trust_anchor(
             &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
+            &roots,
+            shown.intermediates,
+            shown.now,
+            shown.algorithms.all,
         )?;
-        let ServerName::DnsName(domain) = server_name else {
-            verify_server_name(&certificate, server_name)?;
-            return Ok(ServerCertVerified::assertion());
+        let ServerName::DnsName(domain) = shown.name else {
+            return verify_server_name(&certificate, shown.name);
         };
-        let names = proven(end_entity);
+        let names = proven(shown.leaf);
         if prove(&names, domain.as_ref()) {
-            return Ok(ServerCertVerified::assertion());
+            return Ok(());
         }
         let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
         Err(rustls::Error::General(format!(
@@ -78,29 +56,7 @@ impl ServerCertVerifier for DomainVerifier {
             if shown.is_empty() { "no domain" } else { &shown },
             domain.as_ref()
         )))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    })
 }
 
 #[cfg(test)]

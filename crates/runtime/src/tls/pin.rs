@@ -1,12 +1,9 @@
 //! Trust in one key.
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use super::verifier::Verifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
@@ -62,59 +59,15 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// Accepts exactly one key. That the peer holds it, its signature over the handshake shows.
-#[derive(Debug)]
-pub(super) struct PinVerifier {
-    pin: Pin,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl PinVerifier {
-    pub fn new(pin: Pin, provider: &CryptoProvider) -> Self {
-        Self { pin, algorithms: provider.signature_verification_algorithms }
-    }
-}
-
-impl ServerCertVerifier for PinVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let shown = Pin::of(end_entity)?;
-        if shown == self.pin {
-            return Ok(ServerCertVerified::assertion());
+/// Accepts exactly one key.
+pub(super) fn verifier(pin: Pin, provider: &CryptoProvider) -> Verifier {
+    Verifier::new(provider, move |shown| {
+        let theirs = Pin::of(shown.leaf)?;
+        if theirs == pin {
+            return Ok(());
         }
-        Err(rustls::Error::General(format!(
-            "wrong pin: expected {}, but the server's key is {shown}",
-            self.pin
-        )))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+        Err(rustls::Error::General(format!("wrong pin: expected {pin}, but the server's key is {theirs}")))
+    })
 }
 
 #[cfg(test)]
