@@ -16,6 +16,11 @@ const MEDIA: &str = "20000-20999";
 #[derive(Clone, Debug)]
 pub struct Binary(PathBuf);
 
+/// How many threads contact points have, where not one: so that any case can be run with more.
+fn workers() -> Option<String> {
+    std::env::var("CAUSEWAY_WORKERS").ok().filter(|count| !count.is_empty())
+}
+
 impl Binary {
     /// The one that `CAUSEWAY` names.
     ///
@@ -53,6 +58,8 @@ impl Binary {
         if path {
             args.push("--path");
         }
+        let workers = workers();
+        args.extend(workers.iter().flat_map(|count| ["--workers", count]));
         self.start(lab, Host::Edge, dir, "contact", &args)
     }
 
@@ -84,6 +91,8 @@ impl Binary {
     pub fn up_with(&self, lab: &Lab, dir: &Path, options: &[&str]) -> Result<Causeway> {
         let (sip, media) = (format!("{EDGE_INSIDE}:5060"), format!("{EDGE_INSIDE}:{MEDIA}"));
         let mut args = vec!["up", "--domain", DOMAIN, "--sip", &sip, "--tunnel", TUNNEL, "--media", &media];
+        let workers = workers();
+        args.extend(workers.iter().flat_map(|count| ["--media-workers", count]));
         args.extend(options);
         self.start(lab, Host::Edge, dir, "up", &args)
     }
@@ -235,7 +244,7 @@ impl Causeway {
         })
     }
 
-    /// The status of one of its nodes: `contact`, `agent` or `exchange`.
+    /// The status of one of its nodes: `contact`, `agent` or `exchange`; of several side by side, all of them in one.
     ///
     /// # Errors
     /// If it does not answer, or has no such node.
@@ -244,7 +253,31 @@ impl Causeway {
         let text = output(command.args(["status", "--json", "--data"]).arg(&self.data))?;
         let status: Value = serde_json::from_str(&text).with_context(|| format!("status: {text}"))?;
         let workers = status["workers"].as_array().into_iter().flatten();
-        let found = workers.filter_map(|worker| worker["nodes"].get(node)).next();
-        found.cloned().with_context(|| format!("no node `{node}` in {text}"))
+        let found = workers.filter_map(|worker| worker["nodes"].get(node)).cloned();
+        found.reduce(together).with_context(|| format!("no node `{node}` in {text}"))
+    }
+}
+
+/// Two reports as one: lists one after the other, numbers added up.
+fn together(one: Value, other: Value) -> Value {
+    match (one, other) {
+        (Value::Array(mut one), Value::Array(other)) => {
+            one.extend(other);
+            one.into()
+        }
+        (Value::Object(mut one), Value::Object(other)) => {
+            for (name, value) in other {
+                let both = match one.remove(&name) {
+                    Some(known) => together(known, value),
+                    None => value,
+                };
+                one.insert(name, both);
+            }
+            one.into()
+        }
+        (one, other) => match (one.as_u64(), other.as_u64()) {
+            (Some(a), Some(b)) => (a + b).into(),
+            _ => one,
+        },
     }
 }

@@ -35,6 +35,7 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     if check {
         return Ok(());
     }
+    let count = options.media_workers.unwrap_or(1);
     let (options, carrying) = (options.exchange, options.carrying);
     let data = dirs::data(options.data, "up")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
@@ -42,8 +43,9 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
     reload.servers.push(server.clone());
     let exchange = exchange.worker(&data, &mut reload)?;
-    let workers =
-        vec![exchange, roles::contact(config, server, &data, Some(&data))?.options(carrying.options())];
+    let contacts = roles::contacts(config, &server, &data, Some(&data), count)?;
+    let contacts = contacts.into_iter().map(|contact| contact.options(carrying.options()));
+    let workers = std::iter::once(exchange).chain(contacts).collect();
     let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
     service.run(|| {
         println!("pin: {pin}");
@@ -101,10 +103,9 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     let data = dirs::data(options.data, "contact")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
-    let workers = vec![
-        roles::contact(config, server.clone(), &data, options.subscribers.as_deref())?
-            .options(options.carrying.options()),
-    ];
+    let count = options.workers.unwrap_or(1);
+    let contacts = roles::contacts(config, &server, &data, options.subscribers.as_deref(), count)?;
+    let workers = contacts.into_iter().map(|contact| contact.options(options.carrying.options())).collect();
     let reload = Reload { servers: vec![server], ..Reload::default() };
     let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
     service.run(|| {

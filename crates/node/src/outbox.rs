@@ -159,6 +159,16 @@ pub enum Output<'a> {
         /// Whether to pause.
         paused: bool,
     },
+    /// Give a connection that a listener has accepted to the node of the same name on another worker
+    /// ([`Outbox::hand_over`]).
+    HandOver {
+        /// Which connection; it is not this node's any more.
+        flow: Flow,
+        /// The number of the other worker among its siblings.
+        to: u16,
+        /// Bytes that came on it and are the other node's to take.
+        bytes: &'a [u8],
+    },
     /// Write a record.
     Persist {
         /// Its number.
@@ -199,6 +209,8 @@ pub struct Outbox {
     gate: Gate,
     last_seq: u64,
     deaf_below: Option<Level>,
+    /// A connection is to be handed over: that cannot wait.
+    moving: bool,
 }
 
 #[derive(Debug)]
@@ -212,6 +224,7 @@ enum Item {
     Wake { flow: Flow },
     Mark { flow: Flow, dscp: Dscp },
     Pause { flow: Flow, paused: bool },
+    HandOver { flow: Flow, to: u16, start: usize, end: usize },
     Persist { seq: u64, record: Box<Record> },
     Ask { id: u64, question: Box<Question> },
     Line { journal: &'static str, line: String },
@@ -266,6 +279,22 @@ impl Outbox {
     /// Stops or resumes reading from a connection; see [`Output::Pause`].
     pub fn pause(&mut self, flow: Flow, paused: bool) {
         self.push(Item::Pause { flow, paused });
+    }
+
+    /// Gives an accepted connection to the node of the same name on the worker `to`, where one node runs side by side
+    /// on several workers. `bytes` are what has come on it and was not used: the other node gets
+    /// [`crate::Input::Opened`] with the same listener, addresses and exporter, then these bytes, then all that
+    /// follow, in order and complete. Here the flow is gone, without [`crate::Input::Closed`]. Where there is no such
+    /// worker, or it takes no more connections, the connection ends.
+    pub fn hand_over(&mut self, flow: Flow, to: u16, bytes: &[u8]) {
+        let (start, end) = self.keep(bytes);
+        self.moving = true;
+        self.items.push((None, Item::HandOver { flow, to, start, end }));
+    }
+
+    /// For the driver: whether a connection is to be handed over, so that nothing more may be read from it first.
+    pub fn hands_over(&self) -> bool {
+        self.moving
     }
 
     /// Writes a record; its number goes into [`Outbox::gated`].
@@ -331,6 +360,11 @@ impl Outbox {
             Output::Wake { flow } => Item::Wake { flow },
             Output::Mark { flow, dscp } => Item::Mark { flow, dscp },
             Output::Pause { flow, paused } => Item::Pause { flow, paused },
+            Output::HandOver { flow, to, bytes } => {
+                let (start, end) = self.keep(bytes);
+                self.moving = true;
+                Item::HandOver { flow, to, start, end }
+            }
             Output::Persist { seq, record } => {
                 self.last_seq = self.last_seq.max(seq);
                 Item::Persist { seq, record: Box::new(record.clone()) }
@@ -359,6 +393,7 @@ impl Outbox {
         }
         self.items.clear();
         self.arena.clear();
+        self.moving = false;
     }
 
     fn keep(&mut self, bytes: &[u8]) -> (usize, usize) {
@@ -388,6 +423,9 @@ impl Item {
             Self::Wake { flow } => Output::Wake { flow: *flow },
             Self::Mark { flow, dscp } => Output::Mark { flow: *flow, dscp: *dscp },
             Self::Pause { flow, paused } => Output::Pause { flow: *flow, paused: *paused },
+            Self::HandOver { flow, to, start, end } => {
+                Output::HandOver { flow: *flow, to: *to, bytes: &arena[*start..*end] }
+            }
             Self::Persist { seq, record } => Output::Persist { seq: *seq, record },
             Self::Ask { id, question } => Output::Ask { id: *id, question },
             Self::Line { journal, line } => Output::Line { journal, line },

@@ -81,6 +81,7 @@ pub mod metrics;
 mod persist;
 pub mod probe;
 mod resolve;
+mod siblings;
 #[allow(unsafe_code, reason = "system calls that no safe library offers; the reasons stand there")]
 mod sys;
 pub mod tls;
@@ -88,4 +89,5 @@ mod worker;
 
 pub use linelog::LineLog;
 pub use persist::Persister;
+pub use siblings::Sibling;
 pub use worker::{Authority, Bound, Error, Gone, Handle, Options, Setup, Worker};

@@ -4,6 +4,7 @@ use crate::engine::{Command, Engine, Hosted, Mail, Member, Ready};
 use crate::linelog::LineLog;
 use crate::metrics::Figures;
 use crate::persist::Persister;
+use crate::siblings::Sibling;
 use crate::tls;
 use causeway_node::{Credential, Credentials, Ctx, DerivedKey, Flow, Lookup, Node, Outbox, Status, UserKey};
 use std::any::Any;
@@ -166,12 +167,13 @@ pub struct Worker {
     name: String,
     options: Options,
     setups: Vec<Setup>,
+    sibling: Option<Sibling>,
 }
 
 impl Worker {
     /// A worker without nodes; its name is the thread's as well.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), options: Options::default(), setups: Vec::new() }
+        Self { name: name.into(), options: Options::default(), setups: Vec::new(), sibling: None }
     }
 
     /// Sets limits and manners.
@@ -183,6 +185,13 @@ impl Worker {
     /// Adds a node.
     pub fn node(mut self, setup: Setup) -> Self {
         self.setups.push(setup);
+        self
+    }
+
+    /// Makes it one of several workers that run the same node side by side: their listeners share their ports, and
+    /// connections can go from one to another ([`Outbox::hand_over`]).
+    pub fn sibling(mut self, place: Sibling) -> Self {
+        self.sibling = Some(place);
         self
     }
 
@@ -198,6 +207,9 @@ impl Worker {
         }
         let (sender, commands) = channel();
         let mail = Mail::new(sender).map_err(system("eventfd"))?;
+        if let Some(sibling) = &self.sibling {
+            sibling.sit(mail.clone());
+        }
         let ready = Arc::new(Ready::default());
         let handle = Handle { name: self.name.clone().into(), mail: mail.clone(), ready: Arc::clone(&ready) };
         let thread = thread::Builder::new()
@@ -212,7 +224,8 @@ impl Worker {
         let nodes = self.setups.into_iter().enumerate();
         let nodes = nodes.map(|(index, setup)| Member::new(index, setup, mail.clone()));
         let nodes = nodes.collect::<Result<Vec<_>, _>>().map_err(system)?;
-        Engine::new(self.name, self.options, nodes, mail, commands, ready).map_err(system)?.run()
+        let engine = Engine::new(self.name, self.options, nodes, mail, commands, ready, self.sibling);
+        engine.map_err(system)?.run()
     }
 }
 

@@ -208,6 +208,7 @@ impl World {
             Output::Wake { flow } => self.ask_wake(id, flow),
             Output::Mark { flow, dscp } => drop(self.slots[id.0].marks.insert(flow, dscp)),
             Output::Pause { flow, paused } => self.pause(id, flow, paused),
+            Output::HandOver { flow, to, bytes } => self.hand_over(id, flow, to, bytes),
             Output::Persist { seq, record } => self.slots[id.0].journal.pending.push((seq, record.clone())),
             Output::Ask { id: question, question: what } => self.ask(id, question, what),
             Output::Line { journal, line } => self.lines.push((id, journal, line.to_owned())),
@@ -322,7 +323,7 @@ impl World {
         for (_, socket) in flows.into_values() {
             match socket {
                 Socket::Udp(local) => drop(self.hosts[host].udp.remove(&local)),
-                Socket::Listener(local, _) => drop(self.hosts[host].listeners.remove(&local)),
+                Socket::Listener(local, _) => self.listens_no_more(id, host, local),
                 Socket::Stream(end) => self.abandon(end, tell),
             }
         }

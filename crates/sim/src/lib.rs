@@ -59,6 +59,7 @@ mod network;
 mod packet;
 mod peer;
 mod seeds;
+mod siblings;
 mod stream;
 mod world;
 

@@ -3,6 +3,7 @@
 mod clock;
 mod command;
 mod connection;
+mod handover;
 mod inside;
 mod listen;
 mod member;
@@ -18,6 +19,7 @@ pub(crate) use ready::Ready;
 
 use crate::counters::Counters;
 use crate::resolve::Resolver;
+use crate::siblings::Sibling;
 use crate::sys::{Epoll, Event, IN, RecvBatch, SendBatch};
 use crate::worker::{Error, Options};
 use causeway_node::{Answer, Ctx, Flow, Input, Time, Timers};
@@ -119,6 +121,7 @@ pub(crate) struct Engine {
     draining: bool,
     stopping: bool,
     failure: Option<Error>,
+    siblings: Option<Sibling>,
 }
 
 impl Engine {
@@ -129,6 +132,7 @@ impl Engine {
         mail: Mail,
         commands: Receiver<Command>,
         ready: Arc<Ready>,
+        siblings: Option<Sibling>,
     ) -> std::io::Result<Self> {
         let (main, media) = (Epoll::new()?, Epoll::new()?);
         main.add(mail.bell(), Token::MAIL.0, IN)?;
@@ -168,6 +172,7 @@ impl Engine {
             draining: false,
             stopping: false,
             failure: None,
+            siblings,
         })
     }
 

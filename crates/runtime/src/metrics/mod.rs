@@ -10,6 +10,7 @@ mod text;
 
 use crate::worker::Handle;
 use causeway_node::Metrics;
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -157,11 +158,14 @@ fn left(until: Instant) -> io::Result<Duration> {
 /// The whole page.
 fn page(workers: &[Handle]) -> Result<String, String> {
     let mut page = text::Page::default();
+    let mut named = HashSet::new();
     for worker in workers {
         let figures = worker.metrics(PATIENCE).map_err(|gone| format!("{}: {gone}", worker.name()))?;
         page.add("worker", &figures.worker.0, &figures.worker.1);
         for (node, metrics) in &figures.nodes {
-            page.add("node", node, metrics);
+            // Siblings run nodes of one name: their workers have names of their own.
+            let first = named.insert(node.clone());
+            page.add("node", if first { node } else { &figures.worker.0 }, metrics);
         }
     }
     process::add(&mut page);

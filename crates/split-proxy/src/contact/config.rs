@@ -1,5 +1,6 @@
 //! What a contact point is told.
 
+use super::home::Seat;
 use crate::{CallLimits, Marks, MediaConfig};
 use causeway_sip::transaction::{Timing, Transport};
 use causeway_tunnel::key::Assurance;
@@ -36,6 +37,8 @@ pub struct ContactConfig {
     /// For how long a tunnel that has lost its connection keeps its calls, ports and what waits for it; whole
     /// seconds. 0 ends them at once. Default 30 s.
     pub grace: Duration,
+    /// Its place among contact points that share `tunnel_listen`; `sip` and `media` are each one's own. Default: alone.
+    pub seat: Seat,
     /// What agents may do.
     pub limits: Limits,
     /// What the keys of users must be worth: calls without one that good are refused. Default none.
@@ -67,6 +70,7 @@ impl ContactConfig {
             local_media: true,
             mode: Mode::Plain,
             grace: Duration::from_secs(30),
+            seat: Seat::default(),
             limits: Limits::default(),
             min_assurance: Assurance::None,
             digest_keys: false,
