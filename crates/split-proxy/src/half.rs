@@ -220,6 +220,7 @@ impl Half {
                 }
             }
         }
+        self.calls.media.cross(now, &mut self.links, out);
         for slot in begun {
             let dscp = self.calls.marks.other;
             self.calls.media.pipe_begun(slot, dscp, &mut self.links, out);
