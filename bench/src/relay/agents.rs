@@ -47,7 +47,7 @@ pub fn to_udp(calls: usize, keys: bool) -> Result<Set> {
         calls,
         pid: contact.process.id(),
         clock: Clock::start(),
-        _keep: Box::new((contact, agents, operator, data)),
+        _keep: Box::new((agents, contact, operator, data)),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::{Digest, Durability, Exchanging, Keeping, TlsClients};
 use crate::exit::Failure;
-use crate::glue::{Disk, authority, random, unix_ms};
+use crate::glue::{Logbook, authority, random, unix_ms};
 use crate::reload::Reload;
 use crate::roles;
 use crate::settings::required;
@@ -12,8 +12,8 @@ use causeway_runtime::{LineLog, Setup, Worker};
 use causeway_sip::digest::Algorithm;
 use causeway_sip::hub::HepConfig;
 use causeway_sip::transaction::Transport;
-use causeway_store::Store;
 use causeway_store::record::{Binding, Kind};
+use causeway_store::{Logged, Store};
 use serde::Deserialize;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
@@ -74,15 +74,16 @@ impl Plan {
     /// # Errors
     /// If a database or the file of call records cannot be opened.
     pub fn worker(self, data: &Path, reload: &mut Reload) -> Result<Worker, Failure> {
-        let store = match self.durability {
+        let logged = Logged::open(match self.durability {
             Durability::Full => Store::open(data, "exchange.db")?,
             Durability::Off => Store::open_unsynced(data, "exchange.db")?,
-        };
+        })?;
+        let store = logged.store();
         let keys = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
         // A million of each take seconds: they are read side by side.
         let (location, hss) = thread::scope(|side| {
             let hss = side.spawn(|| authority(data));
-            let location = bindings(&store)?;
+            let location = bindings(store)?;
             let hss = hss.join().map_err(|_| Failure::unreachable("reading the subscribers has panicked"))?;
             Ok::<_, Failure>((location, hss?))
         })?;
@@ -91,7 +92,7 @@ impl Plan {
             stored.extend(store.load(space)?.into_iter().map(|(key, value)| (space, key, value)));
         }
         let node = Exchange::new(self.config, keys, random(), location).restore(stored, unix_ms());
-        let mut setup = Setup::new("exchange", node).persister(Disk(store)).authority(hss);
+        let mut setup = Setup::new("exchange", node).persister(Logbook(logged.start()?)).authority(hss);
         if let Some(server) = self.server {
             reload.servers.push(server.clone());
             setup = setup.server(server);

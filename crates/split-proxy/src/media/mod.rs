@@ -14,8 +14,8 @@ use crossing::Crossing;
 use pipes::Pipes;
 pub(crate) use pipes::{LISTENERS, slot_of_listener};
 pub(crate) use pool::Pool;
-pub(crate) use receipt::Totals;
-pub(crate) use slot::{Aim, Joined};
+pub(crate) use receipt::{Receipt, Totals};
+pub(crate) use slot::{Aim, Content, Joined};
 use std::net::{IpAddr, SocketAddr};
 
 /// The flow of the first media port; below are those of signalling and tunnels, above only media ports.
@@ -91,7 +91,11 @@ impl Media {
         if joined.aim.has_just_latched() {
             self.latched.push(index);
         }
-        if joined.rtp {
+        if joined.from_net.exceeds(now, joined.content.most()) {
+            joined.excess[0] += 1;
+            return;
+        }
+        if joined.content.is_rtp() {
             joined.from_net.count_rtp(bytes);
         } else {
             joined.from_net.count(bytes);
@@ -121,7 +125,11 @@ impl Media {
             joined.homeless += 1;
             return;
         };
-        if joined.rtp {
+        if joined.to_net.exceeds(now, joined.content.most()) {
+            joined.excess[1] += 1;
+            return;
+        }
+        if joined.content.is_rtp() {
             joined.to_net.count_rtp(bytes);
         } else {
             joined.to_net.count(bytes);
@@ -152,10 +160,10 @@ impl Media {
     }
 
     /// Joins a port to another lane, its counters kept.
-    pub(crate) fn rejoin(&mut self, index: usize, lane: Lane, rtp: bool, links: &mut Links) {
+    pub(crate) fn rejoin(&mut self, index: usize, lane: Lane, content: Content, links: &mut Links) {
         if let Some(joined) = self.joined_mut(index) {
             let (link, old) = (joined.link, joined.lane);
-            (joined.lane, joined.rtp) = (lane, rtp);
+            (joined.lane, joined.content) = (lane, content);
             links.set_lane(link, old, None);
             links.set_lane(link, lane, Some(index));
         }
