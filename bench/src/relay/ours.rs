@@ -7,7 +7,6 @@ use crate::udp::Udp;
 use anyhow::{Context, Result};
 use causeway_bench::process::{Process, program};
 use causeway_sip::Method;
-use causeway_tunnel::Lane;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -127,7 +126,7 @@ pub fn to_tunnels(place: &Place, calls: usize) -> Result<Set> {
     let contact = Contact::start(place, &[])?;
     let mut callers = open(place, calls.div_ceil(BETWEEN_TWO), 0, clock)?;
     let mut callees = open(place, callers.len(), 1000, clock)?;
-    let (mut left, mut right): (Vec<(usize, Lane)>, Vec<(usize, Lane)>) = (Vec::new(), Vec::new());
+    let (mut left, mut right) = (Vec::new(), Vec::new());
     let mut pace = Pace::new(callers.len());
     for call in 0..calls {
         let end = call % callers.len();
