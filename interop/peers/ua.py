@@ -11,6 +11,7 @@ about what it has sent and received before it ends. What is received goes byte b
 import argparse
 import hashlib
 import json
+import queue
 import random
 import socket
 import struct
@@ -237,6 +238,9 @@ class Msrp:
         self.listener.bind((opt.ip, opt.media_port))
         self.listener.listen(1)
         self.pending, self.buffer, self.received = {}, b"", b""
+        # One thread writes: frames of two threads could end up in one another.
+        self.outgoing = queue.Queue()
+        self.leaving = False
         self.done = threading.Event()
         self.acknowledged = threading.Event()
 
@@ -250,13 +254,23 @@ class Msrp:
             self.socket, _ = self.listener.accept()
         self.socket.settimeout(15)
         threading.Thread(target=self.listen, daemon=True).start()
+        self.writer = threading.Thread(target=self.write, daemon=True)
+        self.writer.start()
+
+    def write(self):
+        try:
+            while frame := self.outgoing.get():
+                self.socket.sendall(frame)
+        except OSError as error:
+            report["error"] = str(error)
 
     def listen(self):
         try:
             while self.frame():
                 pass
         except (OSError, ValueError) as error:
-            report["error"] = str(error)
+            if not self.leaving:
+                report["error"] = str(error)
         report["closed"] = True
         self.done.set()
 
@@ -290,7 +304,7 @@ class Msrp:
             raise ValueError(f"paths {headers} instead of {path()} and {self.theirs}")
         if words[2] == b"SEND":
             self.received += body
-            self.socket.sendall(
+            self.outgoing.put(
                 b"MSRP %s 200 OK\r\nTo-Path: %s\r\nFrom-Path: %s\r\n%s$\r\n"
                 % (words[1], self.theirs.encode(), path().encode(), end)
             )
@@ -313,7 +327,7 @@ class Msrp:
         for n, start in enumerate(chunks):
             part = data[start : start + chunk]
             last = start + chunk >= len(data)
-            self.socket.sendall(
+            self.outgoing.put(
                 b"MSRP tx%06d SEND\r\nTo-Path: %s\r\nFrom-Path: %s\r\nMessage-ID: %s\r\nByte-Range: %d-%d/%d\r\n"
                 b"Content-Type: text/plain\r\n\r\n%s\r\n-------tx%06d%s\r\n"
                 % (
@@ -323,6 +337,10 @@ class Msrp:
             )
 
     def close(self):
+        self.outgoing.put(None)
+        self.writer.join(15)
+        # Our own close may find the reader at its socket: no error of the other side.
+        self.leaving = True
         self.socket.close()
 
 

@@ -2,7 +2,7 @@
 
 use crate::cli::{Digest, Durability, Exchanging, Keeping, TlsClients};
 use crate::exit::Failure;
-use crate::glue::{Disk, authorities, random, unix_ms};
+use crate::glue::{Logbook, authorities, random, unix_ms};
 use crate::reload::Reload;
 use crate::roles;
 use crate::settings::required;
@@ -12,8 +12,8 @@ use causeway_runtime::{LineLog, Membership, Setup, Together, Worker};
 use causeway_sip::digest::Algorithm;
 use causeway_sip::hub::HepConfig;
 use causeway_sip::transaction::Transport;
-use causeway_store::Store;
 use causeway_store::record::{Binding, Kind};
+use causeway_store::{Logged, Store};
 use serde::Deserialize;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
@@ -80,17 +80,18 @@ impl Plan {
     /// # Errors
     /// If a database or the file of call records cannot be opened.
     pub fn workers(self, data: &Path, reload: &mut Reload) -> Result<Vec<Worker>, Failure> {
-        let store = match self.durability {
+        let logged = Logged::open(match self.durability {
             Durability::Full => Store::open(data, "exchange.db")?,
             Durability::Off => Store::open_unsynced(data, "exchange.db")?,
-        };
+        })?;
+        let store = logged.store();
         let count = self.workers;
         let keys: Option<[u8; 32]> = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
         let fresh = random();
         // A million of each take seconds: they are read side by side.
         let (locations, subscribers) = thread::scope(|side| {
             let subscribers = side.spawn(|| authorities(data, count));
-            let locations = bindings(&store, count, keys.unwrap_or(fresh))?;
+            let locations = bindings(store, count, keys.unwrap_or(fresh))?;
             let subscribers = subscribers.join();
             let subscribers =
                 subscribers.map_err(|_| Failure::unreachable("reading the subscribers has panicked"))?;
@@ -100,7 +101,7 @@ impl Plan {
         for space in Exchange::spaces() {
             stored.extend(store.load(space)?.into_iter().map(|(key, value)| (space, key, value)));
         }
-        let journal = self.journal(reload)?;
+        let (log, journal) = (Logbook(logged.start()?), self.journal(reload)?);
         reload.servers.extend(self.server.clone());
         reload.clients.extend(self.client.clone());
         let mut node = |location, own| {
@@ -117,10 +118,10 @@ impl Plan {
             journal.iter().fold(setup, |setup, log| setup.journal(Calls::JOURNAL, log.clone()))
         });
         if count == 1 {
-            let setup = setups.take(1).zip([store]).map(|(setup, store)| setup.persister(Disk(store)));
+            let setup = setups.take(1).zip([log]).map(|(setup, log)| setup.persister(log));
             return Ok(setup.map(|setup| Worker::new("exchange").node(setup)).collect());
         }
-        let disk = Together::new(Disk(store));
+        let disk = Together::new(log);
         let members = setups.zip(Membership::group(count)).zip(1..);
         let worker = |((setup, place), number): ((Setup, Membership), u16)| {
             Worker::new(format!("exchange-{number}")).node(setup.persister(disk.clone()).member(place))

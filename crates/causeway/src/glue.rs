@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use causeway_node::{Credential, Credentials, DerivedKey, Lookup, Record, UserKey};
 use causeway_runtime::{Authority, Persister};
-use causeway_store::Store;
+use causeway_store::{Log, Store};
 use causeway_subscribers::Subscribers;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,7 +17,16 @@ impl Persister for Disk {
     }
 }
 
-/// The same of a node that promises nobody anything by its records: they make a restart cheaper, and a full disk is no
+/// The same behind a log, for a node that promises much.
+pub struct Logbook(pub Log);
+
+impl Persister for Logbook {
+    fn commit(&mut self, records: &[Record]) -> Result<(), String> {
+        self.0.commit(records).map_err(|error| error.to_string())
+    }
+}
+
+/// The records of a node that promises nobody anything by its records: they make a restart cheaper, and a full disk is no
 /// reason to end calls.
 pub struct BestEffort {
     store: Store,

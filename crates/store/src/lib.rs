@@ -21,8 +21,26 @@
 //! which are JSON on disk, so that a field can be added without rewriting anything. A schema version is kept
 //! in the file: an older file is migrated when it is opened, a newer one is refused.
 
+//!
+//! Where much is committed, a [`Log`] stands in front of the store: a commit is then an append to a file, and the store
+//! takes in many of them at once:
+//!
+//! ```
+//! # use causeway_node::Record;
+//! # use causeway_store::{Logged, Store};
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let logged = Logged::open(Store::open(dir, "exchange.db")?)?;
+//! assert_eq!(logged.store().load("binding")?, []);
+//! let log = logged.start()?;
+//! log.commit(&[Record { space: "binding", key: b"alice".to_vec(), value: Some(b"1".to_vec()) }])?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod log;
 mod migrate;
 pub mod record;
 mod sqlite;
 
+pub use log::{Log, Logged};
 pub use sqlite::{Error, Rows, Store, Stored};

@@ -3,12 +3,17 @@
 use rusqlite::Connection;
 
 /// Step `n` turns version `n` into version `n + 1`. Steps are never changed once released, only added.
-const STEPS: &[&str] = &["CREATE TABLE record (
+const STEPS: &[&str] = &[
+    "CREATE TABLE record (
         space TEXT NOT NULL,
         key   BLOB NOT NULL,
         value BLOB NOT NULL,
         PRIMARY KEY (space, key)
-    ) WITHOUT ROWID"];
+    ) WITHOUT ROWID",
+    // The generation of the log that was merged last: a program that knows no log must not open the file.
+    "CREATE TABLE log (merged INTEGER NOT NULL);
+     INSERT INTO log VALUES (0)",
+];
 
 /// The version that this program writes.
 pub(crate) const VERSION: usize = STEPS.len();

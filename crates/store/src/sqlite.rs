@@ -1,5 +1,6 @@
 //! Records in a SQLite file.
 
+use crate::log::Changes;
 use crate::migrate::{VERSION, migrate};
 use causeway_node::Record;
 use rusqlite::{Connection, params};
@@ -24,6 +25,14 @@ pub enum Error {
         path: PathBuf,
         /// Its version.
         found: usize,
+    },
+    /// The log in front of the store cannot be opened, read or written.
+    #[error("the log of {path} failed: {source}; check its disk and its permissions", path = path.display())]
+    Log {
+        /// The file of the store.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
     },
 }
 
@@ -73,6 +82,7 @@ impl Iterator for Rows<'_> {
 pub struct Store {
     db: Connection,
     path: PathBuf,
+    synced: bool,
 }
 
 impl Store {
@@ -121,7 +131,7 @@ impl Store {
             .and_then(|()| db.pragma_update(None, "synchronous", synchronous))
             .and_then(|()| migrate(&mut db));
         match ready {
-            Ok(Ok(())) => Ok(Self { db, path }),
+            Ok(Ok(())) => Ok(Self { db, path, synced: synchronous == "FULL" }),
             Ok(Err(found)) => Err(Error::Newer { path, found }),
             Err(source) => Err(Error::Database { path, source }),
         }
@@ -185,7 +195,35 @@ impl Store {
     /// If anything fails; then none of the records is written.
     pub fn commit(&mut self, records: &[Record]) -> Result<(), Error> {
         let path = &self.path;
-        write(&mut self.db, records).map_err(|source| Error::Database { path: path.clone(), source })
+        let changes = records.iter().map(|record| Change {
+            space: record.space,
+            key: &record.key,
+            value: record.value.as_deref(),
+        });
+        write(&mut self.db, changes, None).map_err(|source| Error::Database { path: path.clone(), source })
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether what was committed survives a power cut.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// The last generation of the log that is in the store.
+    pub(crate) fn merged(&self) -> Result<u64, Error> {
+        self.read(|db| db.query_row("SELECT merged FROM log", [], |row| row.get::<_, i64>(0)))
+            .map(|generation| generation.cast_unsigned())
+    }
+
+    /// Takes in one generation of the log, in one transaction.
+    pub(crate) fn merge(&mut self, generation: u64, changes: &Changes<'_>) -> Result<(), Error> {
+        let changes = changes.iter().map(|((space, key), value)| Change { space, key, value: *value });
+        write(&mut self.db, changes, Some(generation))
+            .map_err(|source| Error::Database { path: self.path.clone(), source })
     }
 
     /// The next records of a space after a key.
@@ -209,20 +247,35 @@ impl Store {
     }
 }
 
-fn write(db: &mut Connection, records: &[Record]) -> rusqlite::Result<()> {
+/// A record, borrowed.
+pub(crate) struct Change<'a> {
+    pub space: &'a str,
+    pub key: &'a [u8],
+    pub value: Option<&'a [u8]>,
+}
+
+/// One transaction, in which `merged` is the generation of the log that is taken in.
+fn write<'a>(
+    db: &mut Connection,
+    changes: impl Iterator<Item = Change<'a>>,
+    merged: Option<u64>,
+) -> rusqlite::Result<()> {
     let all = db.transaction()?;
-    for record in records {
-        match &record.value {
-            Some(value) => all
-                .prepare_cached(
-                    "INSERT INTO record (space, key, value) VALUES (?, ?, ?)
-                     ON CONFLICT (space, key) DO UPDATE SET value = excluded.value",
-                )?
-                .execute(params![record.space, record.key, value])?,
-            None => all
-                .prepare_cached("DELETE FROM record WHERE space = ? AND key = ?")?
-                .execute(params![record.space, record.key])?,
-        };
+    {
+        let mut put = all.prepare_cached(
+            "INSERT INTO record (space, key, value) VALUES (?, ?, ?)
+             ON CONFLICT (space, key) DO UPDATE SET value = excluded.value",
+        )?;
+        let mut remove = all.prepare_cached("DELETE FROM record WHERE space = ? AND key = ?")?;
+        for Change { space, key, value } in changes {
+            match value {
+                Some(value) => put.execute(params![space, key, value])?,
+                None => remove.execute(params![space, key])?,
+            };
+        }
+    }
+    if let Some(generation) = merged {
+        all.execute("UPDATE log SET merged = ?", [generation.cast_signed()])?;
     }
     all.commit()
 }
@@ -295,6 +348,23 @@ mod tests {
         let before = mine.version().unwrap();
         theirs.commit(&[put("a", "1", "x")]).unwrap();
         assert_ne!(mine.version().unwrap(), before);
+    }
+
+    #[test]
+    fn an_older_file_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Connection::open(dir.path().join("state.db")).unwrap();
+        old.execute_batch(
+            "CREATE TABLE record (space TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
+                                  PRIMARY KEY (space, key)) WITHOUT ROWID;
+             INSERT INTO record VALUES ('a', x'31', x'78');
+             PRAGMA user_version = 1",
+        )
+        .unwrap();
+        drop(old);
+        let store = Store::open(dir.path(), "state.db").unwrap();
+        assert_eq!(store.load("a").unwrap(), [(b"1".to_vec(), b"x".to_vec())]);
+        assert_eq!(store.merged().unwrap(), 0);
     }
 
     #[test]

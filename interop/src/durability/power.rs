@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// The files whose content counts.
-const FILES: [&str; 2] = ["exchange.db", "exchange.db-wal"];
+const FILES: [&str; 4] = ["exchange.db", "exchange.db-wal", "exchange.db-log0", "exchange.db-log1"];
 
 /// A file as written, and as the disk is sure to have it.
 #[derive(Clone, Default)]
