@@ -1,7 +1,7 @@
 //! One exchange on several workers, over the sockets of this machine.
 
-use causeway_exchange::{Config, Exchange, Location, Shard};
-use causeway_runtime::{Error, Handle, Membership, Setup, Worker};
+use causeway_exchange::{Calls, Config, Exchange, Location, Shard};
+use causeway_runtime::{Error, Handle, LineLog, Membership, Setup, Worker};
 use causeway_sip::{HeaderId, Message, Method, RequestBuilder, ResponseBuilder, response_to};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,7 +24,7 @@ fn free() -> SocketAddr {
 }
 
 /// An exchange that asks nobody for credentials.
-fn start(sip: SocketAddr) -> Vec<(Handle, JoinHandle<Result<(), Error>>)> {
+fn start(sip: SocketAddr, records: &LineLog) -> Vec<(Handle, JoinHandle<Result<(), Error>>)> {
     let members = Membership::group(WORKERS).into_iter().zip(0..);
     let worker = |(place, own)| {
         let config = Config {
@@ -33,7 +33,7 @@ fn start(sip: SocketAddr) -> Vec<(Handle, JoinHandle<Result<(), Error>>)> {
             ..Config::new("example.com", sip)
         };
         let node = Exchange::new(config, Some([7; 32]), [7; 32], Location::default());
-        let setup = Setup::new("exchange", node).member(place);
+        let setup = Setup::new("exchange", node).member(place).journal(Calls::JOURNAL, records.clone());
         let (handle, thread) = Worker::new(format!("exchange-{own}")).node(setup).spawn().unwrap();
         handle.ready(LONG).unwrap();
         (handle, thread)
@@ -127,7 +127,10 @@ fn sum(workers: &[(Handle, JoinHandle<Result<(), Error>>)], what: &str) -> u64 {
 #[test]
 fn phones_on_any_workers_connection_are_called_by_others() {
     let sip = free();
-    let workers = start(sip);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cdr.jsonl");
+    let records = LineLog::open(&path).unwrap();
+    let workers = start(sip, &records);
     let mut phones: Vec<Phone> = (0..USERS).map(|n| Phone::register(format!("u{n}"), sip)).collect();
     assert_eq!(sum(&workers, "bindings"), USERS as u64);
     for phone in &mut phones {
@@ -176,7 +179,11 @@ fn phones_on_any_workers_connection_are_called_by_others() {
         caller.send_to(&ok, sip).unwrap();
         assert_eq!(phone.hear().msg().status(), Some(200));
     }
-    assert_eq!(sum(&workers, "calls"), 0, "each BYE has found its call");
+    records.flush(LONG);
+    let records = std::fs::read_to_string(&path).unwrap();
+    let records = records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ended = records.filter(|record| record["event"] == "ended" && record["ended_by"] == "callee").count();
+    assert_eq!(ended, USERS, "each BYE has found its call");
     let handed = sum(&workers, "handed");
     assert!(handed > USERS as u64, "{handed} messages have gone from worker to worker");
     // Who hangs up the connection is sought there no longer.

@@ -79,11 +79,11 @@ impl Shard {
     }
 
     /// What this member appends to its branches, `rest` after it; `rest` alone where it is alone.
-    pub fn suffix(self, rest: &str) -> String {
-        match (self.is_alone(), rest) {
-            (true, _) => rest.to_owned(),
+    pub fn suffix(self, rest: String) -> String {
+        match (self.is_alone(), rest.as_str()) {
+            (true, _) => rest,
             (false, "") => format!("{:02x}", self.own),
-            (false, _) => format!("{:02x}-{rest}", self.own),
+            (false, rest) => format!("{:02x}-{rest}", self.own),
         }
     }
 

@@ -307,7 +307,7 @@ impl Exchange {
         };
         self.edit_request(&request, &change);
         let hash = format!("{:016x}", route::loop_hash(self.loop_seed, request.msg()));
-        let suffix = self.config.shard.suffix(&hash);
+        let suffix = self.config.shard.suffix(hash);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
         let identity = Identity { sent_by, branch_suffix: suffix.as_bytes(), key: None };
         let manner = Manner { has_alternative: !rest.is_empty(), patience: Some(self.config.patience) };
