@@ -24,7 +24,8 @@ impl Group {
         Ok(group)
     }
 
-    /// Confines each thread of a process whose name begins so to a share of its own; the others run freely.
+    /// Confines each thread of a process that is called so, or so and a number, to a share of its own; the others run
+    /// freely.
     ///
     /// # Errors
     /// If there is no such thread or group.
@@ -35,7 +36,9 @@ impl Group {
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = task?;
             let comm = fs::read_to_string(task.path().join("comm"))?;
-            if !comm.starts_with(name) || comm.trim_end().ends_with("disk") {
+            let number =
+                comm.trim_end().strip_prefix(name).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+            if !number.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())) {
                 continue;
             }
             let id: u32 = task.file_name().to_string_lossy().parse().context("a thread without a number")?;

@@ -105,7 +105,8 @@ pub fn start_open(
     command.arg(ADDRESS).arg("-sf").arg(scenario_file).arg("-inf").arg(users_file);
     command.args(["-i", &part.address(), "-p", "5060", "-nostdin", "-l", &open.to_string()]);
     if part == Part::Callers {
-        command.args(["-t", "un"]);
+        // Beyond so many, ports are shared.
+        command.args(["-t", "un", "-max_socket", "900"]);
     }
     // A refused call ends at once, without a BYE for what never was.
     command.args(["-default_behaviors", "all,-bye"]);

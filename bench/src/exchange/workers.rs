@@ -12,8 +12,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Share of one core that each worker gets, in percent.
-const SHARE: u64 = 8;
+/// Share of one core that each worker gets, in percent: a millisecond in ten, the least that the kernel deals out.
+const SHARE: u64 = 10;
 /// Users that call one another.
 const USERS: (usize, usize) = (1000, 1);
 /// Calls open at once for each worker: as many as keep it busy without a queue.
