@@ -48,6 +48,35 @@ impl Binary {
         self.contact_on(lab, dir, TUNNEL, path)
     }
 
+    /// The same with more options.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn contact_more(&self, lab: &Lab, dir: &Path, options: &[&str]) -> Result<Causeway> {
+        self.contact_named(lab, dir, "contact", (TUNNEL, 5060, MEDIA), options)
+    }
+
+    /// A contact point before Kamailio under a name of its own: where agents connect, its port towards the server, the
+    /// range of its media ports.
+    ///
+    /// # Errors
+    /// If its ports do not open.
+    pub fn contact_named(
+        &self,
+        lab: &Lab,
+        dir: &Path,
+        name: &str,
+        (tunnel, port, range): (&str, u16, &str),
+        options: &[&str],
+    ) -> Result<Causeway> {
+        let (sip, media) = (format!("{EDGE_INSIDE}:{port}"), format!("{EDGE_INSIDE}:{range}"));
+        let upstream = format!("sip:{CORE}:5060");
+        let mut args =
+            vec!["contact", "--tunnel", tunnel, "--sip", &sip, "--upstream", &upstream, "--media", &media];
+        args.extend(options);
+        self.start(lab, Host::Edge, dir, name, &args)
+    }
+
     /// The same, where agents connect elsewhere.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
 //! The tests of one exchange once more, with three that share its address: nobody outside must see a difference.
+#![allow(clippy::duplicate_mod, reason = "each of them has its own copy of what they share")]
 
 use causeway_sip::Method;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! RTP packets, G.711, reception statistics, a playout buffer, and the E-model.
+//! RTP and RTCP packets, fax over UDP, G.711, reception statistics, a playout buffer, and the E-model.
 //!
 //! ```
 //! use causeway_rtp::{Header, Packet, emodel, g711};
@@ -18,11 +18,18 @@
 //! Nothing here does I/O or reads a clock.
 
 pub mod emodel;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod g711;
 mod packet;
 mod playout;
 mod reception;
+pub mod rtcp;
+mod trip;
+mod udptl;
 
 pub use packet::{Header, Malformed, Packet};
 pub use playout::{Playout, Slot};
 pub use reception::Reception;
+pub use trip::Trip;
+pub use udptl::Udptl;

@@ -52,7 +52,7 @@
 //! * What a node queues by [`Outbox::stream`](causeway_node::Outbox::stream) is bounded: a connection whose peer
 //!   leaves 1 MiB unread is reset.
 //! * Connecting and the TLS handshake have 10 s each. How many connections and handshakes there may be is
-//!   bounded in [`Options`]; beyond, new ones are reset.
+//!   bounded in [`Options`]; beyond, new connections are reset, and new handshakes displace old ones.
 //! * `Closed` says why in words that an operator can use: a wrong pin names both keys.
 //!
 //! TLS comes with the node's [`Setup`], see [`tls`].

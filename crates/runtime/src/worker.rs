@@ -73,9 +73,10 @@ pub struct Options {
     pub max_connections: usize,
     /// How long a TLS handshake may take; 10 s unless told.
     pub handshake_timeout: Duration,
-    /// TLS handshakes under way at once; 256 unless told.
+    /// TLS handshakes of others under way at once; 256 unless told. One that begins beyond that displaces the oldest
+    /// of the address that has most.
     pub max_handshakes: usize,
-    /// The same for one remote address; 32 unless told.
+    /// The same for one remote address, whose own oldest gives way; 32 unless told.
     pub max_handshakes_per_address: usize,
     /// Name servers for DNS records; those of /etc/resolv.conf unless any are given.
     pub dns_servers: Vec<SocketAddr>,

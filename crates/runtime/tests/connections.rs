@@ -239,28 +239,29 @@ fn a_server_that_speaks_no_tls_a_closed_port_and_a_stranger_at_the_listener() {
 }
 
 #[test]
-fn handshakes_that_do_not_move_are_bounded_per_address() {
+fn a_handshake_that_does_not_move_gives_way_to_a_new_one() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::self_made(dir.path()).unwrap();
+    let trust = Trust::Pin(server.pin());
     let options = Options { max_handshakes_per_address: 2, ..Options::default() };
-    let setup = Setup::new("peer", Peer::new()).server(server);
+    let setup = Setup::new("peer", Peer::new()).server(server).client(client(&trust));
     let (handle, thread) = Worker::new("test").options(options).node(setup).spawn().unwrap();
     let to = listen(&handle, Flow(1), Transport::Tls);
-    let silent: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(to).unwrap()).collect();
-    while counter(&handle, "accepted") < 2 {
-        std::thread::sleep(Duration::from_millis(2));
+    let mut silent = Vec::new();
+    for n in 1..=2 {
+        silent.push(TcpStream::connect(to).unwrap());
+        while counter(&handle, "accepted") < n {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
-    let mut third = TcpStream::connect(to).unwrap();
-    third.set_read_timeout(Some(LONG)).unwrap();
-    assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)));
-    assert_eq!(counter(&handle, "accept_refused"), 1);
-    drop(silent);
-    while counter(&handle, "connections") > 0 {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let mut fourth = TcpStream::connect(to).unwrap();
-    fourth.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(fourth.read(&mut [0]).is_err(), "let in: nothing is said and nothing closed");
+    connect(&handle, OUT, to, Transport::Tls, "");
+    wait(&handle, "the third is served", |p| p.exporter(OUT));
+    assert_eq!((counter(&handle, "handshakes_displaced"), counter(&handle, "accept_refused")), (1, 0));
+    silent[0].set_read_timeout(Some(LONG)).unwrap();
+    assert!(matches!(silent[0].read(&mut [0]), Ok(0) | Err(_)), "the oldest has gone");
+    silent[1].set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let waits = silent[1].read(&mut [0]).unwrap_err().kind();
+    assert_eq!(waits, std::io::ErrorKind::WouldBlock, "the other has not");
     end(&handle, thread);
 }
 

@@ -1,6 +1,7 @@
 //! Session descriptions as a half of the split proxy sees them: where media goes, and the same body with
 //! other addresses and ports, every other byte kept (RFC 8866, RFC 3264).
 
+use crate::media::Content;
 use causeway_sdp::{Attribute, Edit, Index, Media, Sdp, find_sdp};
 use causeway_tunnel::{Kind, Lane};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -91,6 +92,16 @@ impl Carriage {
     pub(crate) fn named(name: &str) -> Option<Self> {
         let all = [Self::Audio, Self::Video, Self::OtherRtp, Self::Datagrams];
         all.into_iter().find(|carriage| carriage.name() == name)
+    }
+
+    /// What the packets of its two ports are.
+    pub(crate) fn contents(self) -> [Content; 2] {
+        let first = match self {
+            Self::Audio => Content::Audio,
+            Self::Video | Self::OtherRtp => Content::Video,
+            Self::Datagrams | Self::Stream | Self::Msrp | Self::None => Content::Other,
+        };
+        [first, Content::Rtcp]
     }
 
     pub(crate) fn has_rtcp(self) -> bool {

@@ -2,7 +2,7 @@
 
 mod sessions;
 
-pub(crate) use sessions::Lost;
+pub(crate) use sessions::{Ending, Lost};
 
 use crate::calls::{CallLimits, Calls};
 use crate::keys::Told;
@@ -16,7 +16,7 @@ use causeway_sip::transaction::{Hop, Timing, Transport};
 use causeway_sip::{
     FrameError, Framed, Framer, HeaderId, Message, Method, Msg, Uri, Via, response_to, validate,
 };
-use causeway_tunnel::{Config, Event, GoodbyeReason, Resume, Stale, Tunnel, Why};
+use causeway_tunnel::{Config, Event, Fault, GoodbyeReason, Resume, Stale, Tunnel, Why};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,17 +177,23 @@ impl Half {
     ) -> Heard {
         let mut heard = Heard::default();
         let (mut closed, mut begun) = (Vec::new(), Vec::new());
+        let most = self.calls.packets();
         if let Some(link) = self.links.get_mut(id) {
             let media = &mut self.calls.media;
             // A slot is looked up beside the tunnel, which the event borrows.
-            let Link { tunnel, framer, lanes, keys, .. } = link;
+            let Link { tunnel, framer, lanes, keys, pace, .. } = link;
+            let (mut strays, mut hasty) = (0, false);
             while heard.asked.is_none()
                 && heard.fresh.is_none()
+                && !hasty
                 && let Some(event) = tunnel.next(now, input)
             {
                 match event {
                     Event::Datagram { lane, payload } => {
-                        media.packet_to_net(now, lanes.get(lane), payload, out)
+                        let slot = lanes.get(lane);
+                        strays += u32::from(slot.is_none());
+                        hasty = pace.exceeds(now, most);
+                        media.packet_to_net(now, slot, payload, out)
                     }
                     Event::StreamBegun { lane } => begun.extend(lanes.get(lane)),
                     Event::Stream { lane, bytes } => match lanes.get(lane) {
@@ -219,7 +225,12 @@ impl Half {
                     Event::Dead(why) => heard.dead = Some(why.into()),
                 }
             }
+            let over = if hasty { tunnel.expel(Fault::Pace) } else { tunnel.strays(now, strays) };
+            if let Some(Event::Dead(why)) = over {
+                heard.dead = Some(why.into());
+            }
         }
+        self.calls.media.cross(now, &mut self.links, out);
         for slot in begun {
             let dscp = self.calls.marks.other;
             self.calls.media.pipe_begun(slot, dscp, &mut self.links, out);
@@ -227,8 +238,8 @@ impl Half {
         for lane in closed {
             self.calls.lane_closed(id, lane, &mut self.links, out);
         }
-        if let Some(error) = self.cut_messages(now, id) {
-            heard.dead.get_or_insert(Lost::broken(error));
+        if let Some(lost) = self.cut_messages(now, id) {
+            heard.dead.get_or_insert(lost);
         }
         self.links.touch(id);
         if let Some(link) = self.links.get(id).filter(|link| link.tunnel.wants_write()) {
@@ -237,12 +248,19 @@ impl Half {
         heard
     }
 
-    /// Takes the whole messages out of a tunnel's SIP lane. What cannot be cut ends the tunnel.
-    fn cut_messages(&mut self, now: Time, id: usize) -> Option<String> {
+    /// Takes the whole messages out of a tunnel's SIP lane. What cannot be cut ends the tunnel, and too
+    /// much that is refused.
+    fn cut_messages(&mut self, now: Time, id: usize) -> Option<Lost> {
         let link = self.links.get_mut(id)?;
         let hop = link.hop();
-        let mut refused = Vec::new();
+        let (mut refused, mut garbage) = (Vec::new(), 0);
         let error = loop {
+            if garbage > 0 && !link.bears(now) {
+                self.garbage += garbage;
+                let over = link.tunnel.expel(Fault::Refusals);
+                return matches!(over, Some(Event::Dead(_))).then(|| Why::Fault(Fault::Refusals).into());
+            }
+            self.garbage += std::mem::take(&mut garbage);
             match link.framer.next() {
                 Ok(None) => break None,
                 Ok(Some(Framed::Ping | Framed::Pong)) => {}
@@ -250,15 +268,15 @@ impl Half {
                     Ok(message) => match validate::verdict_as(message.msg(), validate::Role::Relay) {
                         Ok(()) => self.arrived.push((hop, message)),
                         Err(verdict) => {
-                            self.garbage += 1;
+                            garbage = 1;
                             refused.extend(refusal(message.msg(), verdict.status, verdict.reason));
                         }
                     },
-                    Err(_) => self.garbage += 1,
+                    Err(_) => garbage = 1,
                 },
                 Err(FrameError { kind, .. }) => {
                     self.garbage += 1;
-                    break Some(format!("its SIP lane cannot be read: {kind}"));
+                    break Some(Lost::broken(format!("its SIP lane cannot be read: {kind}")));
                 }
             }
         };
@@ -291,7 +309,7 @@ impl Half {
             if let Some(Event::Dead(why)) = link.tunnel.timeout(now) {
                 dead.push((id, why.into()));
             } else if link.tunnel.is_parked() && link.until.is_none_or(|until| until <= now) {
-                dead.push((id, Lost { open: false, ..Lost::broken("it has not come back in time") }));
+                dead.push((id, Lost::expired()));
                 continue;
             } else if link.tunnel.wants_write() {
                 link.wake(out);

@@ -1,7 +1,9 @@
 //! The tunnels of one half and what belongs to each of them.
 
 use crate::keys::Book;
+use crate::media::Receipt;
 use crate::metrics::TunnelTotals;
+use crate::rate::Bucket;
 use causeway_node::{Flow, Outbox, Time, Timers};
 use causeway_sip::Framer;
 use causeway_sip::hub::Hub;
@@ -10,6 +12,11 @@ use causeway_tunnel::{Lane, Tunnel};
 use slab::Slab;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+
+/// SIP messages of one tunnel that may be refused per second in the long run, and at once: an agent that has more phones
+/// than it may speak for is told so again and again, but not for a share of the processor that others need.
+const REFUSALS: u32 = 500;
+const REFUSALS_AT_ONCE: u32 = 10_000;
 
 const NO_SLOT: u32 = u32::MAX;
 
@@ -65,6 +72,10 @@ pub(crate) struct Link {
     pub lost: Option<Time>,
     /// Until when it waits for another connection.
     pub until: Option<Time>,
+    /// Datagrams that it has brought of late.
+    pub pace: Receipt,
+    /// What of its SIP may still be refused before it is not worth the while.
+    pub patience: Bucket,
     /// When its timer fires; never later than the tunnel's deadline.
     armed: Time,
 }
@@ -87,8 +98,15 @@ impl Link {
             durable: false,
             lost: None,
             until: None,
+            pace: Receipt::default(),
+            patience: Bucket::full(REFUSALS_AT_ONCE, Time::ZERO),
             armed: Time::NEVER,
         }
+    }
+
+    /// A message of its SIP is refused; `false` if that has been so too often.
+    pub(crate) fn bears(&mut self, now: Time) -> bool {
+        self.patience.take(now, REFUSALS, REFUSALS_AT_ONCE)
     }
 
     /// The media slot that a lane is joined to.

@@ -66,6 +66,7 @@ impl Node for Rogue {
                         _ => {}
                     }
                 }
+                self.tunnel.as_mut().unwrap().sip_handled(ctx.now, 0);
                 out.wake(flow);
             }
             Input::Closed { .. } => self.closed = true,
@@ -512,4 +513,72 @@ fn a_new_tunnel_of_the_same_agent_takes_over_and_a_stranger_does_not() {
     say(&mut lab, stranger, &sms(3));
     assert_eq!(lab.server().requests(Method::Message).len(), 1);
     assert!(!format!("{:?}", lab.status(lab.contact)).contains("07070707"), "the secret is not shown");
+}
+
+/// What a rogue sends as it is; whether he is told why his tunnel ends, and the contact point's own account.
+fn raw(lab: &mut Lab, last: u8, wire: &[u8]) -> u8 {
+    let rogue = rogue(lab, &format!("203.0.113.{last}"), None);
+    lab.world.with::<Rogue, _>(rogue, |rogue, _, out| {
+        rogue.wire = Some(wire.to_vec());
+        out.wake(Flow(1));
+    });
+    lab.world.run_for(20 * S);
+    match lab.world.node::<Rogue>(rogue).dead {
+        Some(Why::PeerError { code, .. }) => code,
+        _ => 0,
+    }
+}
+
+#[test]
+fn floods_end_their_own_tunnel_and_say_why() {
+    let mut lab = Lab::new(21, 1, |c| c.limits.calls.packets = 2000);
+    let open = [0, 0, 0, 7, 2, 0, 4, 0, 17, 1, 0];
+    let frame = [0, 17, 0, 0];
+    assert_eq!(raw(&mut lab, 60, &frame), 4, "a lane that was never opened");
+    assert_eq!(raw(&mut lab, 61, &[&open[..], &frame.repeat(1000)].concat()), 0, "some go nowhere");
+    assert_eq!(raw(&mut lab, 62, &[&open[..], &frame.repeat(20_001)].concat()), 5, "too many in a second");
+    let stray = [&open[..], &frame.repeat(1900)].concat();
+    let slow = rogue(&mut lab, "203.0.113.63", None);
+    for round in 0..40 {
+        let part = if round == 0 { stray.clone() } else { frame.repeat(1900) };
+        lab.world.with::<Rogue, _>(slow, |rogue, _, out| {
+            rogue.wire = Some(part);
+            out.wake(Flow(1));
+        });
+        lab.world.run_for(Duration::from_millis(1100));
+    }
+    assert!(matches!(lab.world.node::<Rogue>(slow).dead, Some(Why::PeerError { code: 5, .. })));
+    let asks = rogue(&mut lab, "203.0.113.64", None);
+    for round in 0..30 {
+        let request = |n| message(Method::Invite, "sip:x@example.com", n, "sip:m@example.com").finish();
+        let many: Vec<u8> = (round * 1000..(round + 1) * 1000).flat_map(request).collect();
+        if lab.world.node::<Rogue>(asks).dead.is_none() {
+            lab.world.with::<Rogue, _>(asks, |rogue, _, out| rogue.say(&many, out));
+            lab.world.run_for(S);
+        }
+    }
+    assert!(matches!(lab.world.node::<Rogue>(asks).dead, Some(Why::PeerError { code: 5, .. })), "refusals");
+    let lost = lab.status(lab.contact)["tunnels_lost"].clone();
+    assert_eq!((lost["limit"].as_u64(), lost["protocol"].as_u64()), (Some(3), Some(1)), "{lost}");
+    lab.register(0, "alice", 600);
+    assert_eq!(lab.phone(0).statuses(), [200], "nobody else is harmed");
+}
+
+#[test]
+fn who_sends_without_measure_does_not_do_it_to_his_party() {
+    let mut lab = Lab::new(22, 2, |_| {});
+    lab.register(0, "alice", 600);
+    lab.register(1, "bob", 600);
+    lab.call(0, "alice", 1, "bob", "call-1");
+    let to = lab.media_of(&lab.phone(0).last(200).unwrap().clone());
+    for n in 0..400u16 {
+        (0..10).for_each(|k| lab.speak(0, to, n * 10 + k, b"x"));
+        lab.world.run_for(Duration::from_millis(5));
+    }
+    // 2,000 packets a second, of which 1,000 pass in each window of 1.07 s.
+    let heard = lab.phone(1).media.len();
+    assert!((1800..=3000).contains(&heard), "{heard} of 4000");
+    let excess =
+        lab.status(lab.agents[0])["calls"][0]["media"][0]["from_network"]["excess"].as_u64().unwrap();
+    assert!(excess >= 1000, "{excess}");
 }

@@ -60,6 +60,11 @@ pub struct Config {
     pub control_rate: u32,
     /// Control messages taken at once. Default 5,000.
     pub control_burst: u32,
+    /// Frames per second, in the long run, on lanes that lead nowhere: those that are being closed, and those that the
+    /// owner has no use for ([`crate::Tunnel::strays`]). Default 1,000.
+    pub stray_rate: u32,
+    /// The same at once: what was under way when lanes were closed. Default 20,000.
+    pub stray_burst: u32,
     /// Whether this end understands the messages of user keys ([`crate::key`]). Default true.
     pub user_keys: bool,
 }
@@ -88,6 +93,8 @@ impl Config {
             max_streams: 64,
             control_rate: 500,
             control_burst: 5000,
+            stray_rate: 1000,
+            stray_burst: 20_000,
             user_keys: true,
         }
     }

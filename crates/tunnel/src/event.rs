@@ -150,6 +150,15 @@ pub enum Fault {
     /// More control messages than allowed.
     #[error("too many control messages")]
     Flood,
+    /// More frames on lanes that lead nowhere than allowed.
+    #[error("too many frames on lanes that lead nowhere")]
+    Strays,
+    /// More datagrams than its owner lets a peer send.
+    #[error("too many packets a second")]
+    Pace,
+    /// More SIP that is refused than its owner puts up with.
+    #[error("too many requests that were refused")]
+    Refusals,
     /// An acknowledgement of SIP that was never sent, or one that goes back.
     #[error("SIP is acknowledged that was not sent")]
     Ack,
@@ -174,7 +183,12 @@ impl Fault {
             | Self::Ack
             | Self::NotAsked
             | Self::Proof => 4,
-            Self::TooLong { .. } | Self::Window(_) | Self::Flood => 5,
+            Self::TooLong { .. }
+            | Self::Window(_)
+            | Self::Flood
+            | Self::Strays
+            | Self::Pace
+            | Self::Refusals => 5,
         }
     }
 }

@@ -502,3 +502,24 @@ fn goodbye_is_the_last_word() {
     assert_eq!(pass(&mut agent, &mut contact, now), [Seen::Dead(why)]);
     assert!(!agent.wants_write() && agent.deadline().is_none() && agent.timeout(now).is_none());
 }
+
+#[test]
+fn floods_on_lanes_that_lead_nowhere_end_the_tunnel() {
+    let fresh = || pair_with(|c| (c.stray_burst, c.stray_rate) = (100, 10)).1;
+    let frame = [0, 17, 0, 0];
+    // One that was closed here, whose peer goes on without confirming.
+    let mut tunnel = fresh();
+    feed(&mut tunnel, Time::ZERO, &[0, 0, 0, 7, 2, 0, 4, 0, 17, 1, 0]);
+    tunnel.close_lane(Lane(17));
+    assert_eq!(feed(&mut tunnel, Time::ZERO, &frame.repeat(100)), [], "what was under way is ignored");
+    let later = Time::ZERO + ms(1000);
+    assert_eq!(feed(&mut tunnel, later, &frame.repeat(10)), []);
+    assert_eq!(feed(&mut tunnel, later, &frame), [Seen::Dead(Why::Fault(Fault::Strays))]);
+    // One that the owner has no use for.
+    let mut tunnel = fresh();
+    assert_eq!(tunnel.strays(Time::ZERO, 100), None);
+    assert_eq!(tunnel.strays(Time::ZERO, 1), Some(Event::Dead(Why::Fault(Fault::Strays))));
+    let last = take(&mut tunnel, Time::ZERO);
+    assert!(last.windows(2).any(|bytes| bytes == [5, b't']), "the peer is told: {last:x?}");
+    assert_eq!(tunnel.expel(Fault::Pace), None, "once is enough");
+}

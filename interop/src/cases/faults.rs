@@ -205,7 +205,7 @@ fn ports(scene: &Scene<'_>) -> Result<Vec<String>> {
 }
 
 /// Whether the last seconds that a phone has heard are the other's voice.
-fn understood(bench: &Bench<'_>, listener: &Baresip, speaker: Side) -> Result<String> {
+pub(super) fn understood(bench: &Bench<'_>, listener: &Baresip, speaker: Side) -> Result<String> {
     let heard = listener.heard_so_far()?;
     let last = heard.len().saturating_sub(3 * audio::RATE as usize);
     let spoken = audio::read(&bench.dir.join(format!("{}-says.wav", speaker.user())))?;

@@ -1,5 +1,6 @@
 //! The table of cases: peers, what happens, what is expected.
 
+mod abuse;
 mod calls;
 mod control;
 mod dns;
@@ -143,6 +144,16 @@ pub const ALL: &[Case] = &[
                    same, the server sees nothing twice",
         quick: false,
         run: faults::faults,
+    },
+    Case {
+        name: "abuse",
+        peers: "baresip, Kamailio, rogues in Python",
+        needs: &["baresip", "kamailio", "python3"],
+        expected: "beside a call: half-open handshakes, tunnels without Hello or with one byte by byte, floods of lanes, of \
+                   control and of garbage, broken windows, answers never read, tickets used twice: each is cut off with its \
+                   reason in log and figures, processor and memory stay bounded, both voices are recognised after each",
+        quick: false,
+        run: abuse::abuse,
     },
     Case {
         name: "intercepted",
@@ -330,7 +341,7 @@ pub const ALL: &[Case] = &[
         needs: &["baresip", "linphonec"],
         expected: "A watches B: online while registered, or as B has published, offline when B has gone; messages \
                    both ways, and some that wait for B to come back",
-        quick: false,
+        quick: true,
         run: presence::presence,
     },
     Case {

@@ -88,8 +88,7 @@ impl Engine {
             self.timers.set(token, self.now + timeout);
         }
         if state == State::Handshake {
-            self.handshakes += 1;
-            *self.half_open.entry(peer.ip()).or_insert(0) += 1;
+            self.handshakes.enter(token, peer.ip());
         }
         let epoll = if class == Class::Media { &self.media } else { &self.main };
         let added = match self.socks.get(token.place()).map(|s| &s.kind) {
@@ -228,16 +227,8 @@ impl Engine {
     fn handshake_over(&mut self, token: Token) {
         let Some(stream) = self.stream_mut(token) else { return };
         // Only those that others have begun are counted.
-        if stream.state != State::Handshake || stream.listener.is_none() {
-            return;
-        }
-        let peer = stream.peer.ip();
-        self.handshakes = self.handshakes.saturating_sub(1);
-        if let Some(count) = self.half_open.get_mut(&peer) {
-            *count -= 1;
-            if *count == 0 {
-                self.half_open.remove(&peer);
-            }
+        if stream.state == State::Handshake && stream.listener.is_some() {
+            self.handshakes.leave(token);
         }
     }
 
@@ -252,6 +243,7 @@ impl Engine {
         match state {
             State::Leaving | State::Shut => {}
             State::Handshake if accepted => {
+                self.counters.handshakes_failed += 1;
                 tracing::debug!(node = self.nodes[node].name, %peer, "handshake failed: {why}");
             }
             _ => self.tell_closed(node, flow, format!("{peer}: {why}")),

@@ -4,6 +4,7 @@ use super::group::Sharing;
 use super::stream::{State, Stream, explain, reason};
 use super::{Engine, Kind, Token};
 use crate::sys::IN;
+use crate::worker::Options;
 use causeway_node::{Class, Flow, Transport};
 use rustls::{Connection, ServerConnection};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -121,15 +122,14 @@ impl Engine {
         peer: SocketAddr,
     ) {
         let tls = transport == Transport::Tls;
-        let from_there = self.half_open.get(&peer.ip()).copied().unwrap_or(0);
-        let crowded = self.connections >= self.options.max_connections
-            || (tls && self.handshakes >= self.options.max_handshakes)
-            || (tls && from_there >= self.options.max_handshakes_per_address);
-        if crowded || self.draining {
+        if self.connections >= self.options.max_connections || self.draining {
             self.counters.accept_refused += 1;
             // A reset, so that nothing of it stays behind here.
             let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
             return;
+        }
+        if tls {
+            self.make_way(peer);
         }
         match self.accepted_stream(node, transport, class, socket, peer) {
             Ok(stream) => self.enter(node, listener, stream),
@@ -138,6 +138,27 @@ impl Engine {
                 tracing::debug!(node = self.nodes[node].name, %peer, "not accepted: {why}");
             }
         }
+    }
+
+    /// Where too many handshakes are under way, one of them ends for the one that begins.
+    fn make_way(&mut self, peer: SocketAddr) {
+        let Options { max_handshakes, max_handshakes_per_address, .. } = self.options;
+        let gone = self.handshakes.gives_way(peer.ip(), max_handshakes, max_handshakes_per_address);
+        let Some(token) = gone else { return };
+        self.counters.handshakes_displaced += 1;
+        if self.counters.handshakes_displaced.is_power_of_two() {
+            let of = self.stream_mut(token).map(|stream| stream.peer.to_string()).unwrap_or_default();
+            let many = self.counters.handshakes_displaced;
+            tracing::warn!(
+                worker = self.name,
+                "too many TLS handshakes that do not end, {of} has most: {many} given up"
+            );
+        }
+        if let Some(stream) = self.stream_mut(token) {
+            // A reset, so that nothing of it stays behind here.
+            let _ = SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO));
+        }
+        self.end_stream(token, "it gives way to another");
     }
 
     fn accepted_stream(

@@ -4,6 +4,7 @@ mod clock;
 mod command;
 mod connection;
 mod group;
+mod handshakes;
 mod inside;
 mod listen;
 mod member;
@@ -22,12 +23,13 @@ use crate::resolve::Resolver;
 use crate::sys::{Epoll, Event, IN, RecvBatch, SendBatch};
 use crate::worker::{Error, Options};
 use causeway_node::{Answer, Ctx, Flow, Input, Time, Timers};
+use handshakes::Handshakes;
 use inside::Inside;
 use listen::Listener;
 use slab::Slab;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -105,8 +107,7 @@ pub(crate) struct Engine {
     plain: Vec<u8>,
     fill: Vec<u8>,
     resolver: Resolver,
-    half_open: HashMap<IpAddr, usize>,
-    handshakes: usize,
+    handshakes: Handshakes,
     connections: usize,
     /// A descriptor to give up when there are no more, so that a connection can be accepted to be refused.
     spare: Option<File>,
@@ -155,8 +156,7 @@ impl Engine {
             scratch: vec![0; 64 * 1024],
             plain: Vec::new(),
             fill: Vec::new(),
-            half_open: HashMap::new(),
-            handshakes: 0,
+            handshakes: Handshakes::default(),
             connections: 0,
             spare: File::open("/dev/null").ok(),
             counters: Counters::default(),

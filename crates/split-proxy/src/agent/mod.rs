@@ -167,7 +167,7 @@ impl Agent {
                 self.keep_ticket(id, out);
             }
             self.receive(ctx, out);
-            let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::broken);
+            let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::intercepted);
             if let Some(lost) = heard.dead.or(intercepted) {
                 self.lose_tunnel(ctx, id, lost, out);
             }
@@ -207,7 +207,7 @@ impl Agent {
         }
         self.events(ctx, out);
         for id in self.half.links.take_stuck() {
-            self.lose_tunnel(ctx, id, Lost::broken("the contact point does not read"), out);
+            self.lose_tunnel(ctx, id, Lost::deaf("the contact point does not read"), out);
         }
     }
 

@@ -13,11 +13,14 @@ pub struct CallLimits {
     pub calls: usize,
     /// Pairs of media ports at once. Default 1,000.
     pub pairs: usize,
+    /// Datagrams out of the tunnel in about a second (2³⁰ ns), whatever becomes of them; more end it, since reading them
+    /// is what they cost. Default 100,000, which is twice the speech of as many calls in packets of 10 ms.
+    pub packets: u32,
 }
 
 impl Default for CallLimits {
     fn default() -> Self {
-        Self { calls: 500, pairs: 1000 }
+        Self { calls: 500, pairs: 1000, packets: 100_000 }
     }
 }
 

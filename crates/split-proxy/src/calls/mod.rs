@@ -115,6 +115,11 @@ impl Calls {
         self.legs.len()
     }
 
+    /// How many datagrams a tunnel may bring in about a second.
+    pub(crate) fn packets(&self) -> u32 {
+        self.limits.packets
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Leg)> {
         self.legs.iter()
     }

@@ -187,10 +187,10 @@ impl Calls {
         entry.tunnel.restore_lane(rtp, carriage.lane_kind(), keys.user, keys.least);
         rtcp.into_iter().for_each(|lane| entry.tunnel.restore_lane(lane, Kind::Rtcp, keys.user, keys.least));
         let dscp = self.marks.of(carriage.lane_kind());
-        for (half, lane) in [Some(rtp), rtcp].into_iter().enumerate() {
+        for ((half, lane), content) in [Some(rtp), rtcp].into_iter().enumerate().zip(carriage.contents()) {
             let Some(lane) = lane else { continue };
             self.media.mark(2 * pair + half, dscp, out);
-            let mut joined = Joined::new(link, leg, lane, half == 0 && carriage.has_rtcp(), now);
+            let mut joined = Joined::new(link, leg, lane, content, now);
             joined.aim.restore(line.get("media").and_then(|media| media.get(half)).unwrap_or(&Value::Null));
             self.media.join(2 * pair + half, joined, links);
             self.media.mark(2 * pair + half, self.marks.of(carriage.lane_kind()), out);

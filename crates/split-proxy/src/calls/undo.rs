@@ -115,14 +115,15 @@ impl Calls {
     ) {
         let Some(link) = self.legs.get(leg).map(|leg| leg.link) else { return };
         let dscp = self.marks.of(carriage.lane_kind());
-        for (slot, lane, is_rtp) in [(2 * pair, Some(rtp), carriage.has_rtcp()), (2 * pair + 1, rtcp, false)]
+        let contents = carriage.contents();
+        for ((slot, lane), content) in [(2 * pair, Some(rtp)), (2 * pair + 1, rtcp)].into_iter().zip(contents)
         {
             self.media.mark(slot, dscp, out);
             match lane {
                 Some(lane) if self.media.joined(slot).is_some() => {
-                    self.media.rejoin(slot, lane, is_rtp, links)
+                    self.media.rejoin(slot, lane, content, links)
                 }
-                Some(lane) => self.media.join(slot, Joined::new(link, leg, lane, is_rtp, now), links),
+                Some(lane) => self.media.join(slot, Joined::new(link, leg, lane, content, now), links),
                 None => self.media.leave(slot, links),
             }
         }

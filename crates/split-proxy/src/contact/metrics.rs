@@ -2,6 +2,7 @@
 
 use super::ContactPoint;
 use super::admission::Denied;
+use crate::half::Ending;
 use crate::metrics;
 use causeway_node::Metrics;
 use causeway_tunnel::key::Assurance;
@@ -23,6 +24,10 @@ pub(super) fn measure(contact: &ContactPoint, out: &mut Metrics) {
         let help = "Requests of agents refused: what they may not ask, or too much of it.";
         out.counter("requests_denied_total", help, &[("reason", reason)], count);
     }
+    for ((_, reason), count) in Ending::ALL.into_iter().zip(counters.lost) {
+        let help = "Connections of tunnels that have ended, by why.";
+        out.counter("tunnels_lost_total", help, &[("reason", reason)], count);
+    }
     for (name, help, count) in [
         ("tunnels_refused_total", "Tunnel connections closed for want of room.", counters.tunnels_refused),
         ("tunnel_tickets_refused_total", "Sessions that could not go on.", counters.tickets_refused),
@@ -41,6 +46,9 @@ mod tests {
     fn reasons_stand_where_they_are_counted() {
         for (at, (denied, _)) in Denied::ALL.into_iter().enumerate() {
             assert_eq!(denied as usize, at);
+        }
+        for (at, (ending, _)) in Ending::ALL.into_iter().enumerate() {
+            assert_eq!(ending as usize, at);
         }
     }
 }

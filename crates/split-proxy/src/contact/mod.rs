@@ -18,7 +18,7 @@ mod tokens;
 pub use config::{Cidr, CidrError, ContactConfig, Limits, Mode};
 pub use tokens::SPACE;
 
-use crate::half::{Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
+use crate::half::{Ending, Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
 use crate::links::Link;
 use crate::records::{branch_key, put_branch_key};
 use admission::{Denied, Gauge};
@@ -28,7 +28,7 @@ use causeway_node::{
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::{BranchKey, Hop};
 use causeway_sip::{Edit, Message};
-use causeway_tunnel::{GoodbyeReason, Instance};
+use causeway_tunnel::{Fault, GoodbyeReason, Instance};
 use owners::Owners;
 use sessions::Sessions;
 use std::collections::HashMap;
@@ -69,6 +69,8 @@ pub struct ContactPoint {
 struct Counters {
     /// In the order of [`admission::Denied::ALL`].
     denied: [u64; 5],
+    /// Connections of tunnels that were lost, in the order of [`Ending::ALL`].
+    lost: [u64; 11],
     foreign: u64,
     tunnels_refused: u64,
     tickets_refused: u64,
@@ -76,6 +78,10 @@ struct Counters {
 }
 
 impl Counters {
+    fn lose(&mut self, ending: Ending) {
+        self.lost[ending as usize] += 1;
+    }
+
     fn deny(&mut self, why: Denied) {
         self.denied[why as usize] += 1;
     }
@@ -189,7 +195,7 @@ impl ContactPoint {
                 self.ticket_kept(id, out);
             }
             // What is offered comes before the calls that count on it.
-            let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::broken);
+            let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::intercepted);
             self.receive(ctx, out);
             if let Some(lost) = heard.dead.or(intercepted) {
                 self.lose_tunnel(ctx, id, &lost, out);
@@ -231,7 +237,7 @@ impl ContactPoint {
             if let Some(link) = self.half.links.get_mut(old) {
                 link.tunnel.goodbye(GoodbyeReason::Replaced, "the agent has come again");
             }
-            self.drop_tunnel(ctx, old, "the agent has come again", true, out);
+            self.drop_tunnel(ctx, old, &Lost::replaced("the agent has come again"), out);
             if let Some(owner) = self.owners.get_mut(owner) {
                 owner.link = Some(id);
             }
@@ -243,19 +249,21 @@ impl ContactPoint {
     fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: &Lost, out: &mut Outbox) {
         let claims = self.half.links.get(id).is_some_and(|link| link.claims);
         if claims || !self.half.park(ctx.now, id, lost, self.config.grace, out) {
-            return self.drop_tunnel(ctx, id, &lost.why, lost.open, out);
+            return self.drop_tunnel(ctx, id, lost, out);
         }
+        self.counters.lose(lost.ending);
         if let Some(link) = self.half.links.get(id) {
             out.notice(Level::Info, format!("tunnel from {} waits to go on: {}", link.peer, lost.why));
         }
     }
 
-    fn drop_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, why: &str, open: bool, out: &mut Outbox) {
+    fn drop_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: &Lost, out: &mut Outbox) {
         self.end_session(id, out);
         let Some(link) = self.half.links.get(id) else { return };
         let (peer, owner) = (link.peer, link.owner);
-        out.notice(Level::Info, format!("tunnel from {peer} ended: {why}"));
-        self.half.drop_link(ctx.now, id, open, out);
+        out.notice(Level::Info, format!("tunnel from {peer} ended: {}", lost.why));
+        self.counters.lose(lost.ending);
+        self.half.drop_link(ctx.now, id, lost.open, out);
         self.gauges.remove(&id);
         self.leave_address(peer.ip());
         if let Some(owner) = self.owners.get_mut(owner)
@@ -288,12 +296,12 @@ impl ContactPoint {
         }
         self.events(ctx, out);
         for id in self.half.links.take_stuck() {
-            self.drop_tunnel(ctx, id, "it does not read", true, out);
+            self.drop_tunnel(ctx, id, &Lost::deaf("it does not read"), out);
         }
     }
 
     /// Rate and size, before a message costs a transaction.
-    fn may_enter(&mut self, ctx: &Ctx<'_>, hop: &Hop, message: &Message, out: &mut Outbox) -> bool {
+    fn may_enter(&mut self, ctx: &mut Ctx<'_>, hop: &Hop, message: &Message, out: &mut Outbox) -> bool {
         let Some(id) = self.half.links.of(hop) else { return false };
         let owner = self.half.links.get(id).map_or(usize::MAX, |link| link.owner);
         let admitted = self.owners.get(owner).is_some_and(|owner| owner.is_admitted(ctx.unix_ms));
@@ -303,8 +311,20 @@ impl ContactPoint {
         };
         gauge.denied += 1;
         self.counters.deny(denied);
+        if self.half.links.get_mut(id).is_some_and(|link| !link.bears(ctx.now)) {
+            return self.expel(ctx, id, Fault::Refusals, out);
+        }
         if let Some(answer) = refusal(message.msg(), denied.status(), &denied.to_string()) {
             self.half.links.send(hop, &answer, out);
+        }
+        false
+    }
+
+    /// Ends a tunnel whose agent has passed a limit; whatever it has sent enters no more.
+    fn expel(&mut self, ctx: &mut Ctx<'_>, id: usize, fault: Fault, out: &mut Outbox) -> bool {
+        let over = self.half.links.get_mut(id).and_then(|link| link.tunnel.expel(fault));
+        if let Some(causeway_tunnel::Event::Dead(why)) = over {
+            self.lose_tunnel(ctx, id, &why.into(), out);
         }
         false
     }

@@ -1,6 +1,7 @@
 //! What a contact point shows of itself.
 
 use super::{ContactPoint, Mode};
+use crate::half::Ending;
 use crate::status::{calls, refused, text, tunnel};
 use causeway_node::{Status, Time};
 use causeway_tunnel::key::Assurance;
@@ -49,6 +50,10 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         "calls": calls(&contact.half, now),
         "denied": contact.counters.denied.iter().sum::<u64>(),
         "foreign_requests": contact.counters.foreign,
+        "tunnels_lost": Ending::ALL.into_iter().zip(contact.counters.lost)
+            .filter(|(_, count)| *count > 0)
+            .map(|((_, reason), count)| (reason.to_owned(), count.into()))
+            .collect::<serde_json::Map<_, _>>(),
         "tunnels_refused": contact.counters.tunnels_refused,
         "tickets_refused": contact.counters.tickets_refused,
         "stray_responses": contact.counters.strays,

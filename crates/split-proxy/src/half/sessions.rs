@@ -3,14 +3,74 @@
 use super::{Half, is_leaving, is_unwanted};
 use causeway_node::{Flow, Outbox, Time};
 use causeway_sip::Framer;
-use causeway_tunnel::{Stale, Why};
+use causeway_tunnel::{GoodbyeReason, Stale, Why};
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Why a tunnel has lost its connection, as figures tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The connection was closed or reset.
+    Closed,
+    /// The peer has said goodbye.
+    Goodbye,
+    /// The peer has said that we break the protocol.
+    Error,
+    /// No Hello came in time.
+    Hello,
+    /// The peer was not heard any more.
+    Silent,
+    /// The peer does not read what is for it.
+    Deaf,
+    /// The peer breaks the protocol.
+    Protocol,
+    /// The peer sends more than it may.
+    Limit,
+    /// Somebody stands in between.
+    Intercepted,
+    /// It has waited for another connection in vain.
+    Expired,
+    /// The same agent has come again.
+    Replaced,
+}
+
+impl Ending {
+    /// All, with their names in figures.
+    pub(crate) const ALL: [(Self, &'static str); 11] = [
+        (Self::Closed, "closed"),
+        (Self::Goodbye, "goodbye"),
+        (Self::Error, "error"),
+        (Self::Hello, "hello"),
+        (Self::Silent, "silent"),
+        (Self::Deaf, "deaf"),
+        (Self::Protocol, "protocol"),
+        (Self::Limit, "limit"),
+        (Self::Intercepted, "intercepted"),
+        (Self::Expired, "expired"),
+        (Self::Replaced, "replaced"),
+    ];
+
+    fn of(why: &Why) -> Self {
+        /// Of [`causeway_tunnel::Fault::code`].
+        const LIMIT: u8 = 5;
+        match why {
+            Why::Goodbye { reason: GoodbyeReason::Intercepted, .. } => Self::Intercepted,
+            Why::Goodbye { .. } => Self::Goodbye,
+            Why::PeerError { .. } => Self::Error,
+            Why::Fault(fault) if fault.code() == LIMIT => Self::Limit,
+            Why::Fault(_) => Self::Protocol,
+            Why::Handshake => Self::Hello,
+            Why::Silent => Self::Silent,
+            Why::Deaf => Self::Deaf,
+        }
+    }
+}
 
 /// How a tunnel has lost its connection.
 #[derive(Debug)]
 pub(crate) struct Lost {
     pub why: String,
+    pub ending: Ending,
     /// The session has ended with it.
     pub ends: bool,
     /// The peer would rather not see us again soon.
@@ -22,26 +82,45 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
+    fn new(why: &str, ending: Ending) -> Self {
+        Self { why: why.to_owned(), ending, ends: true, unwanted: false, leaving: false, open: true }
+    }
+
     /// The connection is gone.
     pub(crate) fn closed(why: &str) -> Self {
-        Self { why: why.to_owned(), ends: false, unwanted: false, leaving: false, open: false }
+        Self { ends: false, open: false, ..Self::new(why, Ending::Closed) }
     }
 
     /// The peer does what it must not.
     pub(crate) fn broken(why: impl Into<String>) -> Self {
-        Self { why: why.into(), ends: true, unwanted: false, leaving: false, open: true }
+        Self::new(&why.into(), Ending::Protocol)
+    }
+
+    /// The peer does not take the SIP that is for it.
+    pub(crate) fn deaf(why: &str) -> Self {
+        Self::new(why, Ending::Deaf)
+    }
+
+    /// Somebody stands in between, as a key has shown.
+    pub(crate) fn intercepted(why: String) -> Self {
+        Self::new(&why, Ending::Intercepted)
+    }
+
+    /// The same agent has come again.
+    pub(crate) fn replaced(why: &str) -> Self {
+        Self::new(why, Ending::Replaced)
+    }
+
+    /// The connection was lost before, and there was no other in time.
+    pub(crate) fn expired() -> Self {
+        Self { open: false, ..Self::new("it has not come back in time", Ending::Expired) }
     }
 }
 
 impl From<Why> for Lost {
     fn from(why: Why) -> Self {
-        Self {
-            ends: why.ends_session(),
-            unwanted: is_unwanted(&why),
-            leaving: is_leaving(&why),
-            open: true,
-            why: why.to_string(),
-        }
+        let (ends, unwanted, leaving) = (why.ends_session(), is_unwanted(&why), is_leaving(&why));
+        Self { ends, unwanted, leaving, ..Self::new(&why.to_string(), Ending::of(&why)) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The path of media: a port on the network side, a lane in the tunnel, and nothing between them but a look
 //! into a table.
 
+mod crossing;
 mod pipes;
 mod pool;
 mod receipt;
@@ -9,11 +10,12 @@ mod slot;
 use crate::links::Links;
 use causeway_node::{Dscp, Flow, Outbox, Time};
 use causeway_tunnel::Lane;
+use crossing::Crossing;
 use pipes::Pipes;
 pub(crate) use pipes::{LISTENERS, slot_of_listener};
 pub(crate) use pool::Pool;
-pub(crate) use receipt::Totals;
-pub(crate) use slot::{Aim, Joined};
+pub(crate) use receipt::{Receipt, Totals};
+pub(crate) use slot::{Aim, Content, Joined};
 use std::net::{IpAddr, SocketAddr};
 
 /// The flow of the first media port; below are those of signalling and tunnels, above only media ports.
@@ -53,11 +55,19 @@ pub(crate) struct Media {
     pub stray: u64,
     /// Slots whose packets have just told where to send to.
     pub latched: Vec<usize>,
+    /// Packets on their way from one of our ports to another.
+    crossing: Crossing,
 }
 
 impl Media {
     pub(crate) fn new(config: MediaConfig) -> Self {
-        Self { pool: Pool::new(config), pipes: Pipes::default(), stray: 0, latched: Vec::new() }
+        Self {
+            pool: Pool::new(config),
+            pipes: Pipes::default(),
+            stray: 0,
+            latched: Vec::new(),
+            crossing: Crossing::default(),
+        }
     }
 
     /// A packet has arrived on a media port: into the tunnel with it.
@@ -81,7 +91,11 @@ impl Media {
         if joined.aim.has_just_latched() {
             self.latched.push(index);
         }
-        if joined.rtp {
+        if joined.from_net.exceeds(now, joined.content.most()) {
+            joined.excess[0] += 1;
+            return;
+        }
+        if joined.content.is_rtp() {
             joined.from_net.count_rtp(bytes);
         } else {
             joined.from_net.count(bytes);
@@ -111,13 +125,20 @@ impl Media {
             joined.homeless += 1;
             return;
         };
-        if joined.rtp {
+        if joined.to_net.exceeds(now, joined.content.most()) {
+            joined.excess[1] += 1;
+            return;
+        }
+        if joined.content.is_rtp() {
             joined.to_net.count_rtp(bytes);
         } else {
             joined.to_net.count(bytes);
         }
         joined.last = now;
-        out.datagram(flow_of(index), target, bytes);
+        match self.pool.slot_at(target).filter(|_| self.pool.is_open(index)) {
+            Some(there) => self.crossing.push(index, there, bytes),
+            None => out.datagram(flow_of(index), target, bytes),
+        }
     }
 
     pub(crate) fn joined_mut(&mut self, index: usize) -> Option<&mut Joined> {
@@ -139,10 +160,10 @@ impl Media {
     }
 
     /// Joins a port to another lane, its counters kept.
-    pub(crate) fn rejoin(&mut self, index: usize, lane: Lane, rtp: bool, links: &mut Links) {
+    pub(crate) fn rejoin(&mut self, index: usize, lane: Lane, content: Content, links: &mut Links) {
         if let Some(joined) = self.joined_mut(index) {
             let (link, old) = (joined.link, joined.lane);
-            (joined.lane, joined.rtp) = (lane, rtp);
+            (joined.lane, joined.content) = (lane, content);
             links.set_lane(link, old, None);
             links.set_lane(link, lane, Some(index));
         }

@@ -1,5 +1,7 @@
 //! What can be told of a stream of RTP by looking at its headers (RFC 3550 §5.1, appendix A.1).
 
+use causeway_node::Time;
+
 /// Packets of one direction of one port.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Receipt {
@@ -14,9 +16,26 @@ pub(crate) struct Receipt {
     seen: u64,
     received: u64,
     lost_before: u64,
+    /// The second, or nearly, that is being counted, and the packets in it.
+    window: u64,
+    in_window: u32,
 }
 
+/// Nanoseconds of a window, as a power of two: 1.07 s.
+const WINDOW: u32 = 30;
+
 impl Receipt {
+    /// Whether a packet that comes now is one more than `most` in this window.
+    #[inline]
+    pub(crate) fn exceeds(&mut self, now: Time, most: u32) -> bool {
+        let window = now.as_nanos() >> WINDOW;
+        if window != self.window {
+            (self.window, self.in_window) = (window, 0);
+        }
+        self.in_window = self.in_window.saturating_add(1);
+        self.in_window > most
+    }
+
     /// Counts a packet without looking at it.
     #[inline]
     pub(crate) fn count(&mut self, bytes: &[u8]) {
@@ -143,6 +162,17 @@ mod tests {
             before = receipt.expected();
         }
         assert_eq!((receipt.received(), receipt.expected(), receipt.lost()), (9, 9, 0));
+    }
+
+    #[test]
+    fn so_many_pass_and_no_more_until_the_next_second() {
+        let mut receipt = Receipt::default();
+        let passed = |receipt: &mut Receipt, at: u64| {
+            (0..100).filter(|_| !receipt.exceeds(Time::from_nanos(at), 30)).count()
+        };
+        assert_eq!(passed(&mut receipt, 5), 30);
+        assert_eq!(passed(&mut receipt, (1 << WINDOW) - 1), 0);
+        assert_eq!(passed(&mut receipt, 1 << WINDOW), 30);
     }
 
     #[test]

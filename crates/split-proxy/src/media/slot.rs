@@ -44,8 +44,8 @@ pub(crate) struct Joined {
     pub link: usize,
     pub leg: usize,
     pub lane: Lane,
-    /// Whether its packets have RTP headers worth reading.
-    pub rtp: bool,
+    /// What its packets are.
+    pub content: Content,
     /// Where packets from the tunnel go, and where others may come from.
     pub aim: Aim,
     pub from_net: Receipt,
@@ -54,7 +54,37 @@ pub(crate) struct Joined {
     pub foreign: u64,
     /// Packets from the tunnel while nobody was to get them.
     pub homeless: u64,
+    /// Packets beyond what its kind may need ([`Content::most`]), from the network and from the tunnel.
+    pub excess: [u64; 2],
     pub last: Time,
+}
+
+/// What the packets of a port are, as far as they are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Audio,
+    Video,
+    Rtcp,
+    Other,
+}
+
+impl Content {
+    /// Whether packets have RTP headers worth reading.
+    #[inline]
+    pub(crate) fn is_rtp(self) -> bool {
+        matches!(self, Self::Audio | Self::Video)
+    }
+
+    /// Packets that pass in about a second ([`Receipt::exceeds`]): several times what any codec needs (2.5 ms of speech
+    /// each; video of 100 Mbit/s), so that whoever sends without measure does not do it to the party and its line.
+    pub(crate) fn most(self) -> u32 {
+        match self {
+            Self::Audio => 1000,
+            Self::Video => 10_000,
+            Self::Rtcp => 500,
+            Self::Other => 5000,
+        }
+    }
 }
 
 /// What was negotiated for a port, and what its packets have taught since.
@@ -85,25 +115,26 @@ struct Remote {
 }
 
 impl Joined {
-    pub(crate) fn new(link: usize, leg: usize, lane: Lane, rtp: bool, now: Time) -> Self {
+    pub(crate) fn new(link: usize, leg: usize, lane: Lane, content: Content, now: Time) -> Self {
         Self {
             link,
             leg,
             lane,
-            rtp,
+            content,
             aim: Aim::default(),
             from_net: Receipt::default(),
             to_net: Receipt::default(),
             foreign: 0,
             homeless: 0,
+            excess: [0; 2],
             last: now,
         }
     }
 
     /// Adds what has passed from the network, and from the tunnel.
     pub(crate) fn add_to(&self, [net, tunnel]: &mut [Totals; 2]) {
-        net.add(&self.from_net, self.foreign);
-        tunnel.add(&self.to_net, self.homeless);
+        net.add(&self.from_net, self.foreign + self.excess[0]);
+        tunnel.add(&self.to_net, self.homeless + self.excess[1]);
     }
 }
 
@@ -228,7 +259,7 @@ mod tests {
     }
 
     fn joined() -> Aim {
-        Joined::new(0, 0, Lane(17), true, Time::ZERO).aim
+        Joined::new(0, 0, Lane(17), Content::Audio, Time::ZERO).aim
     }
 
     #[test]

@@ -31,6 +31,26 @@ pub(super) struct TicketOut {
     pub grace: u16,
 }
 
+/// How many of something may still come.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    left: u32,
+    counted: Time,
+}
+
+impl Allowance {
+    /// Takes `count` of it, if there are so many left: `rate` come back per second, up to `burst`.
+    pub(super) fn take(&mut self, now: Time, count: u32, rate: u32, burst: u32) -> bool {
+        let gained = now.since(self.counted).as_nanos() * u128::from(rate) / 1_000_000_000;
+        if gained > 0 {
+            self.counted = now;
+            let gained = u32::try_from(gained).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(gained).min(burst);
+        }
+        self.left.checked_sub(count).map(|left| self.left = left).is_some()
+    }
+}
+
 /// One connection of a session.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -52,9 +72,10 @@ pub(super) struct Conn {
     pub control_out: Vec<u8>,
     pub pongs: VecDeque<[u8; 8]>,
     pub pulse: Pulse,
-    /// Control messages that may still come at once, and when that was counted.
-    pub allowance: u32,
-    pub counted: Time,
+    /// Control messages that may still come at once.
+    pub control: Allowance,
+    /// Frames on lanes that lead nowhere that may.
+    pub strays: Allowance,
     /// The rest of a frame that did not fit into the room.
     pub tail: Vec<u8>,
     pub tail_done: usize,
@@ -76,8 +97,8 @@ impl Conn {
             control_out: Vec::new(),
             pongs: VecDeque::new(),
             pulse: Pulse::new(now),
-            allowance: config.control_burst,
-            counted: now,
+            control: Allowance { left: config.control_burst, counted: now },
+            strays: Allowance { left: config.stray_burst, counted: now },
             tail: Vec::new(),
             tail_done: 0,
         }
@@ -90,17 +111,6 @@ impl Conn {
     /// Whether nothing comes in any more.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over | Stage::Parked)
-    }
-
-    /// Counts one control message against the peer's allowance.
-    pub(super) fn allow(&mut self, now: Time, config: &Config) -> bool {
-        let gained = now.since(self.counted).as_nanos() * u128::from(config.control_rate) / 1_000_000_000;
-        if gained > 0 {
-            self.counted = now;
-            let gained = u32::try_from(gained).unwrap_or(u32::MAX);
-            self.allowance = self.allowance.saturating_add(gained).min(config.control_burst);
-        }
-        self.allowance.checked_sub(1).map(|left| self.allowance = left).is_some()
     }
 
     pub(super) fn memory(&self) -> usize {

@@ -14,8 +14,8 @@ use crate::reader::{Limits, Step};
 use crate::sip::SipStream;
 use crate::streams::Streams;
 use crate::{
-    CloseReason, Config, Dropped, Event, GoodbyeReason, Hello, Kind, Lane, LaneStats, OpenError, Refused,
-    Resume, SipFull, Stale, Stats, Why,
+    CloseReason, Config, Dropped, Event, Fault, GoodbyeReason, Hello, Kind, Lane, LaneStats, OpenError,
+    Refused, Resume, SipFull, Stale, Stats, Why,
 };
 use causeway_node::Time;
 use conn::{Conn, Stage};
@@ -195,10 +195,31 @@ impl Tunnel {
                     };
                     return Some(Event::Datagram { lane, payload });
                 }
-                Ok(None) => {}
+                Ok(None) if self.tolerates(now, 1) => {}
+                Ok(None) => return Some(self.fault(Fault::Strays)),
                 Err(fault) => return Some(self.fault(fault)),
             }
         }
+    }
+
+    /// The owner has no use for so many datagrams of the last [`Tunnel::next`]: nobody is behind their lanes. Whoever
+    /// sends too many of them ([`Config::stray_burst`]) has had his tunnel.
+    pub fn strays(&mut self, now: Time, count: u32) -> Option<Event<'static>> {
+        if count == 0 || self.tolerates(now, count) { None } else { self.expel(Fault::Strays) }
+    }
+
+    /// Ends the tunnel for a limit that its owner has set: the peer is told.
+    pub fn expel(&mut self, fault: Fault) -> Option<Event<'static>> {
+        if self.conn.is_over() {
+            return None;
+        }
+        let _ = self.fault(fault);
+        Some(Event::Dead(Why::Fault(fault)))
+    }
+
+    fn tolerates(&mut self, now: Time, count: u32) -> bool {
+        let Config { stray_rate, stray_burst, .. } = *self.config;
+        self.conn.strays.take(now, count, stray_rate, stray_burst)
     }
 
     /// Queues bytes of SIP messages: whole messages one after the other, no matter how they are cut.

@@ -31,7 +31,8 @@ impl Tunnel {
 
     /// Does the next control message of the frame at hand.
     pub(super) fn control(&mut self, now: Time) -> Outcome {
-        if !self.conn.allow(now, &self.config) {
+        let Config { control_rate, control_burst, .. } = *self.config;
+        if !self.conn.control.take(now, 1, control_rate, control_burst) {
             return Outcome::Dead(Why::Fault(Fault::Flood));
         }
         let payload = std::mem::take(&mut self.conn.control_in);
