@@ -4,6 +4,7 @@
 mod pipes;
 mod pool;
 mod receipt;
+mod reports;
 mod slot;
 
 use crate::links::Links;
@@ -13,6 +14,7 @@ use pipes::Pipes;
 pub(crate) use pipes::{LISTENERS, slot_of_listener};
 pub(crate) use pool::Pool;
 pub(crate) use receipt::{Receipt, Totals};
+pub(crate) use reports::Reports;
 pub(crate) use slot::{Aim, Content, Joined};
 use std::net::{IpAddr, SocketAddr};
 
@@ -85,10 +87,8 @@ impl Media {
             joined.excess[0] += 1;
             return;
         }
-        if joined.content.is_rtp() {
-            joined.from_net.count_rtp(bytes);
-        } else {
-            joined.from_net.count(bytes);
+        if joined.from_net.take(joined.content, bytes) {
+            joined.reports.get_or_insert_default().pass(now, bytes, true);
         }
         joined.last = now;
         // Without a connection there is nobody to hear it in time.
@@ -119,10 +119,8 @@ impl Media {
             joined.excess[1] += 1;
             return;
         }
-        if joined.content.is_rtp() {
-            joined.to_net.count_rtp(bytes);
-        } else {
-            joined.to_net.count(bytes);
+        if joined.to_net.take(joined.content, bytes) {
+            joined.reports.get_or_insert_default().pass(now, bytes, false);
         }
         joined.last = now;
         out.datagram(flow_of(index), target, bytes);
