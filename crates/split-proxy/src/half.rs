@@ -230,6 +230,7 @@ impl Half {
                 heard.dead = Some(why.into());
             }
         }
+        self.calls.media.cross(now, &mut self.links, out);
         for slot in begun {
             let dscp = self.calls.marks.other;
             self.calls.media.pipe_begun(slot, dscp, &mut self.links, out);

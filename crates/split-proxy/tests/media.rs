@@ -425,3 +425,47 @@ fn ports_taken_up_after_a_restart_are_marked_as_before() {
     let marked = (1..20).any(|n| lab.world.flow_dscp(lab.agents[0], Flow((1 << 21) + n)).code() == 34);
     assert!(marked, "the tunnel goes on as it was");
 }
+
+/// Datagrams that the contact point has got from the network on media ports, by the trace.
+fn from_sockets(lab: &Lab) -> usize {
+    let media = |line: &str| {
+        let flow = line.split_once(" contact #").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        flow.is_some_and(|flow: u32| flow >= 1 << 24) && line.contains(" datagram ")
+    };
+    lab.world.trace().lines().filter(|line| media(line)).count()
+}
+
+#[test]
+fn media_between_two_tunnels_of_one_contact_point_take_no_socket() {
+    let mut lab = two_registered(31);
+    lab.call(0, "alice", 1, "bob", "near");
+    lab.world.set_trace(true);
+    let (to_caller, to_callee) = (offered(&lab, 0), answered(&lab, 0));
+    for sequence in 1..=10 {
+        lab.speak(0, to_callee, sequence, b"there");
+        lab.speak(1, to_caller, sequence, b"back");
+        lab.world.run_for(S / 50);
+    }
+    let rtcp = |to: std::net::SocketAddr| std::net::SocketAddr::new(to.ip(), to.port() + 1);
+    send(&mut lab, 0, 4001, rtcp(to_callee), b"\x80\xc9\0\x01rtcp");
+    assert_eq!(from_sockets(&lab), 0);
+    assert_eq!(heard(&mut lab, 0), (1..=10).map(|n| (4000, rtp(n, b"back"))).collect::<Vec<_>>());
+    let mut there: Vec<_> = (1..=10).map(|n| (4000, rtp(n, b"there"))).collect();
+    there.push((4001, b"\x80\xc9\0\x01rtcp".to_vec()));
+    assert_eq!(heard(&mut lab, 1), there);
+    let calls = lab.status(lab.contact)["calls"].clone();
+    let port = |call: usize| &calls[call]["media"][0];
+    for call in 0..2 {
+        assert_eq!(port(call)["from_network"]["packets"], 10, "{calls}");
+        assert_eq!(port(call)["to_network"]["packets"], 10, "{calls}");
+        assert_eq!(port(call)["from_network"]["foreign"], 0);
+    }
+    let port_of_one = at(&format!("{CONTACT}:{}", port(0)["port"]));
+    lab.world.with::<Server, _>(lab.server, |_, _, out| {
+        out.datagram(Flow(0), port_of_one, &rtp(11, b"from a stranger"));
+    });
+    lab.world.run_for(S);
+    assert_eq!(from_sockets(&lab), 1, "what does come by a socket is seen");
+    assert_eq!(lab.status(lab.contact)["calls"][0]["media"][0]["from_network"]["foreign"], 1);
+    assert!(heard(&mut lab, 0).is_empty() && heard(&mut lab, 1).is_empty());
+}

@@ -188,8 +188,12 @@ pub struct Publication {
     pub etag: String,
     /// When it ends, milliseconds since 1970.
     pub expires: u64,
-    /// When it was published first, milliseconds since 1970.
-    pub created: u64,
+    /// When its document was published, milliseconds since 1970.
+    #[serde(alias = "created")]
+    pub changed: u64,
+    /// The device that published it, as its own Via names it.
+    #[serde(default)]
+    pub device: String,
     /// The document as published.
     pub body: String,
 }

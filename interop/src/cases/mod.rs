@@ -351,7 +351,7 @@ pub const ALL: &[Case] = &[
         needs: &["baresip", "linphonec"],
         expected: "A watches B: online while registered, or as B has published, offline when B has gone; messages \
                    both ways, and some that wait for B to come back",
-        quick: false,
+        quick: true,
         run: presence::presence,
     },
     Case {

@@ -196,7 +196,7 @@ impl Events {
             events.counters.unreadable += u64::from(known.is_none());
         }
         for resource in events.resources.values_mut() {
-            resource.publications.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+            resource.publications.sort_by(|a, b| (a.changed, &a.name).cmp(&(b.changed, &b.name)));
         }
         events
     }

@@ -30,10 +30,11 @@ impl Events {
         if asked.who != asked.resource {
             return Err(Refusal::new(403));
         }
-        let name = self.matching(asked)?;
+        let known = self.matching(asked)?;
         let (min, max) = (seconds(self.config.min_expires), seconds(self.config.max_expires));
         let expires = answers::granted(msg, DEFAULT_EXPIRES, min, max)?;
         let body = if expires > 0 { body(msg)? } else { None };
+        let name = known.or_else(|| self.taken_over(asked, &body.as_ref()?.1));
         match (name, body) {
             (Some(name), _) if expires == 0 => self.unpublish(ctx, asked, &name, actions),
             (Some(name), body) => self.republish(ctx, asked, &name, body, expires, actions),
@@ -55,6 +56,15 @@ impl Events {
         let publications = self.resources.get(asked.resource).map_or(&[][..], |r| &r.publications);
         let known = publications.iter().find(|publication| publication.etag.as_bytes() == etag);
         known.map(|publication| Some(publication.name.clone())).ok_or_else(|| Refusal::new(412))
+    }
+
+    /// The name of the publication that the same device has made before and forgotten: what it says now replaces it, since
+    /// nobody would change it any more until it ends. How states are composed is the server's policy (RFC 3903 §2).
+    fn taken_over(&self, asked: &Asked<'_>, new: &Presentation) -> Option<String> {
+        let device = device(asked.msg);
+        let mut publications = self.resources.get(asked.resource)?.publications.iter();
+        let same = publications.find(|p| p.device == device && p.presentation.same_tuples(new));
+        same.map(|publication| publication.name.clone())
     }
 
     fn publish_new(
@@ -90,7 +100,8 @@ impl Events {
             name,
             etag: etag.clone(),
             expires: expires_at,
-            created: ctx.unix_ms,
+            changed: ctx.unix_ms,
+            device: device(asked.msg),
             body,
             presentation,
         };
@@ -124,6 +135,7 @@ impl Events {
             }
             self.published = others + new.len();
             publication.body.clone_from(new);
+            publication.changed = ctx.unix_ms;
         }
         publication.etag = String::from_utf8_lossy(&etag).into_owned();
         publication.expires = ctx.unix_ms + expires * 1000;
@@ -132,8 +144,9 @@ impl Events {
         self.published(ctx, asked, &etag, expires, actions);
         if let Some((_, presentation)) = body {
             let change = |resource: &mut super::Resource| {
-                if let Some(publication) = resource.publications.iter_mut().find(|p| p.name == name) {
-                    publication.presentation = presentation;
+                if let Some(at) = resource.publications.iter().position(|p| p.name == name) {
+                    let publication = resource.publications.remove(at);
+                    resource.publications.push(Publication { presentation, ..publication });
                 }
             };
             self.change(ctx, aor, change, actions);
@@ -215,7 +228,8 @@ impl Events {
             name: String::from_utf8(name.to_vec()).ok()?,
             etag: stored.etag,
             expires: stored.expires,
-            created: stored.created,
+            changed: stored.changed,
+            device: stored.device,
             presentation: Presentation::read(&body).ok()?,
             body,
         };
@@ -250,6 +264,13 @@ fn body(msg: Msg<'_>) -> Result<Option<(Vec<u8>, Presentation)>, Refusal> {
     Ok(Some((body.to_vec(), presentation)))
 }
 
+/// What the device that sent a request calls itself: host and port of the undermost Via.
+fn device(msg: Msg<'_>) -> String {
+    let Some(via) = msg.vias().last().flatten() else { return String::new() };
+    let host = String::from_utf8_lossy(via.host);
+    via.port.map_or_else(|| host.to_string(), |port| format!("{host}:{port}"))
+}
+
 fn key(aor: &[u8], name: &str) -> Vec<u8> {
     [aor, &[0], name.as_bytes()].concat()
 }
@@ -258,7 +279,8 @@ fn record_of(aor: &[u8], publication: &Publication) -> causeway_node::Record {
     let value = record::Publication {
         etag: publication.etag.clone(),
         expires: publication.expires,
-        created: publication.created,
+        changed: publication.changed,
+        device: publication.device.clone(),
         body: text::kept(&publication.body),
     };
     value.record(&key(aor, &publication.name))

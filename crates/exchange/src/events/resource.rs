@@ -16,8 +16,10 @@ pub(super) struct Publication {
     pub(super) etag: String,
     /// When it ends, milliseconds since 1970.
     pub(super) expires: u64,
-    /// When it was published first, milliseconds since 1970.
-    pub(super) created: u64,
+    /// When its document was published, milliseconds since 1970.
+    pub(super) changed: u64,
+    /// Who published it: sent-by of the Via that the device itself has written.
+    pub(super) device: String,
     /// As published.
     pub(super) body: Vec<u8>,
     /// The same in pieces.
@@ -29,7 +31,7 @@ pub(super) struct Publication {
 pub(super) struct Resource {
     /// Subscriptions to it.
     pub(super) watchers: BTreeSet<u64>,
-    /// What was published, in order of creation.
+    /// What was published, in the order in which it was said: what has changed last stands at the end.
     pub(super) publications: Vec<Publication>,
     /// The contacts that are bound; kept up only while somebody watches.
     pub(super) contacts: Vec<RegInfo>,

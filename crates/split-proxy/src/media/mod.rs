@@ -1,6 +1,7 @@
 //! The path of media: a port on the network side, a lane in the tunnel, and nothing between them but a look
 //! into a table.
 
+mod crossing;
 mod pipes;
 mod pool;
 mod receipt;
@@ -10,6 +11,7 @@ mod slot;
 use crate::links::Links;
 use causeway_node::{Dscp, Flow, Outbox, Time};
 use causeway_tunnel::Lane;
+use crossing::Crossing;
 use pipes::Pipes;
 pub(crate) use pipes::{LISTENERS, slot_of_listener};
 pub(crate) use pool::Pool;
@@ -55,11 +57,19 @@ pub(crate) struct Media {
     pub stray: u64,
     /// Slots whose packets have just told where to send to.
     pub latched: Vec<usize>,
+    /// Packets on their way from one of our ports to another.
+    crossing: Crossing,
 }
 
 impl Media {
     pub(crate) fn new(config: MediaConfig) -> Self {
-        Self { pool: Pool::new(config), pipes: Pipes::default(), stray: 0, latched: Vec::new() }
+        Self {
+            pool: Pool::new(config),
+            pipes: Pipes::default(),
+            stray: 0,
+            latched: Vec::new(),
+            crossing: Crossing::default(),
+        }
     }
 
     /// A packet has arrived on a media port: into the tunnel with it.
@@ -123,7 +133,10 @@ impl Media {
             joined.reports.get_or_insert_default().pass(now, bytes, false);
         }
         joined.last = now;
-        out.datagram(flow_of(index), target, bytes);
+        match self.pool.slot_at(target).filter(|_| self.pool.is_open(index)) {
+            Some(there) => self.crossing.push(index, there, bytes),
+            None => out.datagram(flow_of(index), target, bytes),
+        }
     }
 
     pub(crate) fn joined_mut(&mut self, index: usize) -> Option<&mut Joined> {

@@ -212,6 +212,30 @@ impl Pool {
         (offset % 2 == 0 && *self.taken.get(place)?).then(|| 2 * self.pair_at[place] as usize)
     }
 
+    /// The slot that an address leads to: one of our own ports, and open.
+    #[inline]
+    pub(crate) fn slot_at(&self, address: SocketAddr) -> Option<usize> {
+        if address.ip() != self.config.ip {
+            return None;
+        }
+        let offset = usize::from(address.port().checked_sub(self.config.first_even())?);
+        let place = offset / 2;
+        let slot = 2 * *self.pair_at.get(place)? as usize + offset % 2;
+        (self.taken[place] && self.slots.get(slot)?.bound == Bound::Open).then_some(slot)
+    }
+
+    /// Whether a slot's port is open.
+    #[inline]
+    pub(crate) fn is_open(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(|slot| slot.bound == Bound::Open)
+    }
+
+    /// The address of a slot's port.
+    #[inline]
+    pub(crate) fn address(&self, slot: usize) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.config.ip, self.slots.get(slot)?.port))
+    }
+
     /// The slot of a flow.
     #[inline]
     pub(crate) fn index(flow: Flow) -> Option<usize> {

@@ -84,12 +84,51 @@ fn what_is_refused() {
 fn two_devices_make_one_document() {
     let mut bench = Bench::new();
     bench.publish(ALICE, &[], &pidf("t", "open"));
-    bench.publish(ALICE, &[], &pidf("t", "closed"));
+    let other = ("Via", "SIP/2.0/UDP 192.0.2.8:5062;branch=z9hG4bKx");
+    bench.publish(ALICE, &[other], &pidf("t", "closed"));
     let done = bench.subscribe(ALICE, BOB, &[]);
     let body = done.notify().body();
     assert_eq!(body.matches("<tuple ").count(), 2);
     assert!(body.contains("id=\"t\"") && body.contains("id=\"t."), "{body}");
     assert!(!body.contains("registered"), "what is published says it better");
+}
+
+/// A phone that has restarted, or publishes twice before it has its entity tag.
+#[test]
+fn a_device_that_does_not_know_its_entity_tag_takes_its_publication_over() {
+    let mut bench = Bench::new();
+    let lost = etag(&bench.publish(ALICE, &[], &pidf("t", "open")));
+    let present = etag(&bench.publish(ALICE, &[], &pidf("t", "closed")));
+    let body = bench.subscribe(ALICE, BOB, &[]).notify().body();
+    assert_eq!((body.matches("<tuple ").count(), body.matches("closed").count()), (1, 1), "{body}");
+    assert_eq!(bench.publish(ALICE, &[("SIP-If-Match", &lost)], "").status(), 412);
+    bench.restart(Duration::from_secs(1));
+    bench.publish(ALICE, &[], &pidf("t", "open"));
+    assert_eq!(bench.publish(ALICE, &[("SIP-If-Match", &present)], "").status(), 412);
+    bench.publish(ALICE, &[], &pidf("another", "open"));
+    assert_eq!(bench.count("publications"), 2, "other tuples are something else");
+}
+
+/// Some watchers look at the first tuple alone.
+#[test]
+fn what_was_said_last_stands_first() {
+    let mut bench = Bench::new();
+    let first = etag(&bench.publish(ALICE, &[], &pidf("first", "open")));
+    bench.wait(Duration::from_secs(1));
+    bench.publish(ALICE, &[], &pidf("second", "open"));
+    let order = |bench: &mut Bench| {
+        let body = bench.subscribe(ALICE, BOB, &[("Expires", "0")]).notify().body();
+        let at = |id: &str| body.find(&format!("id=\"{id}\"")).unwrap_or_else(|| panic!("{id} in {body}"));
+        if at("first") < at("second") { "first" } else { "second" }
+    };
+    assert_eq!(order(&mut bench), "second");
+    bench.wait(Duration::from_secs(1));
+    let refreshed = etag(&bench.publish(ALICE, &[("SIP-If-Match", &first)], ""));
+    assert_eq!(order(&mut bench), "second", "a refresh says nothing new");
+    bench.publish(ALICE, &[("SIP-If-Match", &refreshed)], &pidf("first", "closed"));
+    assert_eq!(order(&mut bench), "first");
+    bench.restart(Duration::from_secs(1));
+    assert_eq!(order(&mut bench), "first");
 }
 
 #[test]
