@@ -9,6 +9,7 @@ mod faults;
 mod flood;
 mod forking;
 mod intercepted;
+mod legs;
 mod media;
 mod network;
 mod operators;
@@ -154,6 +155,15 @@ pub const ALL: &[Case] = &[
                    reason in log and figures, processor and memory stay bounded, both voices are recognised after each",
         quick: false,
         run: abuse::abuse,
+    },
+    Case {
+        name: "legs",
+        peers: "baresip, Kamailio, a delay in Python (TUN)",
+        needs: &["baresip", "kamailio", "python3"],
+        expected: "LAN, tunnel and the operator's network are given delays of different lengths during a call: status shows \
+                   each at its own leg, from the phones' RTCP",
+        quick: false,
+        run: legs::legs,
     },
     Case {
         name: "intercepted",

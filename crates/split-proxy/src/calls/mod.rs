@@ -115,6 +115,11 @@ impl Calls {
         self.legs.len()
     }
 
+    /// Whose calls they are.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
     /// How many datagrams a tunnel may bring in about a second.
     pub(crate) fn packets(&self) -> u32 {
         self.limits.packets
