@@ -14,7 +14,7 @@ const MEDIA: &str = "20000-20999";
 
 /// The program under test.
 #[derive(Clone, Debug)]
-pub struct Binary(PathBuf);
+pub struct Binary(PathBuf, Vec<String>);
 
 impl Binary {
     /// The one that `CAUSEWAY` names.
@@ -25,7 +25,14 @@ impl Binary {
         let path = std::env::var_os("CAUSEWAY").map(PathBuf::from);
         let path = path.context("CAUSEWAY must name the program to test; `cargo xtask interop` does so")?;
         ensure!(path.is_file(), "CAUSEWAY: {} is no file", path.display());
-        Ok(Self(std::path::absolute(path)?))
+        let workers = std::env::var("CAUSEWAY_WORKERS").ok();
+        let workers = workers.map(|count| vec!["--workers".to_owned(), count]).unwrap_or_default();
+        Ok(Self(std::path::absolute(path)?, workers))
+    }
+
+    /// What every exchange is started with: `--workers N`, if `CAUSEWAY_WORKERS` says so.
+    pub fn workers(&self) -> impl Iterator<Item = &str> {
+        self.1.iter().map(String::as_str)
     }
 
     /// `causeway --version`.
@@ -113,7 +120,7 @@ impl Binary {
     pub fn up_with(&self, lab: &Lab, dir: &Path, options: &[&str]) -> Result<Causeway> {
         let (sip, media) = (format!("{EDGE_INSIDE}:5060"), format!("{EDGE_INSIDE}:{MEDIA}"));
         let mut args = vec!["up", "--domain", DOMAIN, "--sip", &sip, "--tunnel", TUNNEL, "--media", &media];
-        args.extend(options);
+        args.extend(self.workers().chain(options.iter().copied()));
         self.start(lab, Host::Edge, dir, "up", &args)
     }
 
@@ -126,7 +133,7 @@ impl Binary {
         std::fs::write(&file, settings).with_context(|| file.display().to_string())?;
         let (file, sip) = (file.to_string_lossy().into_owned(), format!("{CORE}:5060"));
         let mut args = vec!["exchange", "--config", &file, "--domain", DOMAIN, "--sip", &sip];
-        args.extend(options);
+        args.extend(self.workers().chain(options.iter().copied()));
         self.start(lab, Host::Core, dir, "exchange", &args)
     }
 

@@ -43,9 +43,8 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     let pin = server.pin();
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
     reload.servers.push(server.clone());
-    let exchange = exchange.worker(&data, &mut reload)?;
-    let workers =
-        vec![exchange, roles::contact(config, server, &data, Some(&data))?.options(carrying.options())];
+    let mut workers = exchange.workers(&data, &mut reload)?;
+    workers.push(roles::contact(config, server, &data, Some(&data))?.options(carrying.options()));
     let metrics = options.metrics;
     let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| {
@@ -68,7 +67,7 @@ pub fn exchange(sourced: Sourced<Exchange>) -> Outcome {
     let (domain, sip) = (exchange.config.domain.clone(), exchange.config.sip);
     let data = dirs::data(options.data, "exchange")?;
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
-    let workers = vec![exchange.worker(&data, &mut reload)?];
+    let workers = exchange.workers(&data, &mut reload)?;
     let (drain_grace, metrics) = (DRAINING, options.metrics);
     let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| tracing::info!("{domain} is served at {sip}, state lies in {}", data.display()))

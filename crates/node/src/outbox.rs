@@ -159,6 +159,13 @@ pub enum Output<'a> {
         /// Whether to pause.
         paused: bool,
     },
+    /// Give bytes to another member of the node's group; see [the front page](crate#groups).
+    Hand {
+        /// Which member.
+        to: u16,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
     /// Write a record.
     Persist {
         /// Its number.
@@ -212,6 +219,7 @@ enum Item {
     Wake { flow: Flow },
     Mark { flow: Flow, dscp: Dscp },
     Pause { flow: Flow, paused: bool },
+    Hand { to: u16, start: usize, end: usize },
     Persist { seq: u64, record: Box<Record> },
     Ask { id: u64, question: Box<Question> },
     Line { journal: &'static str, line: String },
@@ -266,6 +274,12 @@ impl Outbox {
     /// Stops or resumes reading from a connection; see [`Output::Pause`].
     pub fn pause(&mut self, flow: Flow, paused: bool) {
         self.push(Item::Pause { flow, paused });
+    }
+
+    /// Gives bytes to another member of the node's group; see [`Output::Hand`].
+    pub fn hand(&mut self, to: u16, bytes: &[u8]) {
+        let (start, end) = self.keep(bytes);
+        self.push(Item::Hand { to, start, end });
     }
 
     /// Writes a record; its number goes into [`Outbox::gated`].
@@ -331,6 +345,10 @@ impl Outbox {
             Output::Wake { flow } => Item::Wake { flow },
             Output::Mark { flow, dscp } => Item::Mark { flow, dscp },
             Output::Pause { flow, paused } => Item::Pause { flow, paused },
+            Output::Hand { to, bytes } => {
+                let (start, end) = self.keep(bytes);
+                Item::Hand { to, start, end }
+            }
             Output::Persist { seq, record } => {
                 self.last_seq = self.last_seq.max(seq);
                 Item::Persist { seq, record: Box::new(record.clone()) }
@@ -388,6 +406,7 @@ impl Item {
             Self::Wake { flow } => Output::Wake { flow: *flow },
             Self::Mark { flow, dscp } => Output::Mark { flow: *flow, dscp: *dscp },
             Self::Pause { flow, paused } => Output::Pause { flow: *flow, paused: *paused },
+            Self::Hand { to, start, end } => Output::Hand { to: *to, bytes: &arena[*start..*end] },
             Self::Persist { seq, record } => Output::Persist { seq: *seq, record },
             Self::Ask { id, question } => Output::Ask { id: *id, question },
             Self::Line { journal, line } => Output::Line { journal, line },

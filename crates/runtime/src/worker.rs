@@ -1,6 +1,7 @@
 //! Starting nodes on a thread, and talking to them.
 
 use crate::engine::{Command, Engine, Hosted, Mail, Member, Ready};
+use crate::group::Membership;
 use crate::linelog::LineLog;
 use crate::metrics::Figures;
 use crate::persist::Persister;
@@ -119,6 +120,7 @@ pub struct Setup {
     pub(crate) persister: Option<Box<dyn Persister>>,
     pub(crate) authority: Option<Box<dyn Authority>>,
     pub(crate) lines: Vec<(&'static str, LineLog)>,
+    pub(crate) group: Option<Membership>,
 }
 
 impl Setup {
@@ -126,7 +128,8 @@ impl Setup {
     pub fn new(name: impl Into<String>, node: impl Node + Send + 'static) -> Self {
         let (name, node) = (name.into(), Box::new(node));
         let lines = Vec::new();
-        Self { name, node, server: None, client: None, persister: None, authority: None, lines }
+        let (server, client, persister, authority, group) = (None, None, None, None, None);
+        Self { name, node, server, client, persister, authority, lines, group }
     }
 
     /// The certificate of its TLS listeners; without one they fail.
@@ -145,6 +148,12 @@ impl Setup {
     /// for a node that has nothing to lose.
     pub fn persister(mut self, persister: impl Persister + 'static) -> Self {
         self.persister = Some(Box::new(persister));
+        self
+    }
+
+    /// Its place in a group; the members of a group have one name, under which they report together.
+    pub fn member(mut self, place: Membership) -> Self {
+        self.group = Some(place);
         self
     }
 
@@ -200,7 +209,13 @@ impl Worker {
         let (sender, commands) = channel();
         let mail = Mail::new(sender).map_err(system("eventfd"))?;
         let ready = Arc::new(Ready::default());
-        let handle = Handle { name: self.name.clone().into(), mail: mail.clone(), ready: Arc::clone(&ready) };
+        let group = self.setups.iter().find(|setup| setup.group.is_some());
+        let handle = Handle {
+            name: self.name.clone().into(),
+            group: group.map(|setup| setup.name.as_str().into()),
+            mail: mail.clone(),
+            ready: Arc::clone(&ready),
+        };
         let thread = thread::Builder::new()
             .name(self.name.clone())
             .spawn(move || self.run(mail, commands, ready))
@@ -234,6 +249,7 @@ pub struct Bound {
 #[derive(Clone)]
 pub struct Handle {
     name: Arc<str>,
+    group: Option<Arc<str>>,
     mail: Mail,
     ready: Arc<Ready>,
 }
@@ -242,6 +258,11 @@ impl Handle {
     /// The worker's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The group that a node of this worker is a member of, by the name of its members.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
     /// Waits until every port and listener that the nodes asked for at their start is open, and lists them;

@@ -20,8 +20,11 @@ const SYN_RETRY: Duration = Duration::from_secs(1);
 
 impl World {
     pub(crate) fn listen(&mut self, id: NodeId, flow: Flow, local: SocketAddr, transport: Transport) {
-        let taken =
-            |world: &Self, host: usize, at: SocketAddr| clashes(world.hosts[host].listeners.keys(), at);
+        let taken = |world: &Self, host: usize, at: SocketAddr| {
+            let listeners = world.hosts[host].listeners.iter();
+            let others = listeners.filter(|(_, (other, _))| !world.share(id, *other));
+            clashes(others.map(|(at, _)| at), at)
+        };
         match self.claim(id, flow, local, taken) {
             Ok((host, local)) => {
                 self.hosts[host].listeners.insert(local, (id, flow));
@@ -115,7 +118,7 @@ impl World {
         let listeners = &self.hosts[host].listeners;
         let found =
             listeners.get(&way.to).or_else(|| listeners.get(&SocketAddr::new(wildcard, way.to.port())));
-        let Some(&(node, listener)) = found else {
+        let Some((node, listener)) = found.map(|found| self.choose(*found, way.from)) else {
             let why = format!("{peer}: connection refused");
             return self.at(self.now + back, Event::Dead { end: client, why });
         };

@@ -53,6 +53,7 @@ mod cheat;
 mod connect;
 mod driver;
 mod event;
+mod group;
 mod link;
 mod nat;
 mod network;

@@ -366,7 +366,7 @@ impl World {
         match socket {
             Socket::Udp(local) => {
                 if self.hosts[host].udp.get(&local) == Some(&(id, flow)) {
-                    self.hosts[host].udp.remove(&local);
+                    self.hosts[host].udp.retain(|at, (owner, _)| *at != local || *owner != id);
                 }
             }
             Socket::Listener(local, _) => drop(self.hosts[host].listeners.remove(&local)),

@@ -1,5 +1,6 @@
 //! Listeners, and how many they let in.
 
+use super::group::Sharing;
 use super::stream::{State, Stream, explain, reason};
 use super::{Engine, Kind, Token};
 use crate::sys::IN;
@@ -42,7 +43,8 @@ impl Engine {
             return self.listen_inside(node, flow, local, transport);
         }
         let what = if transport == Transport::Tls { "tls" } else { "tcp" };
-        let listener = open_listener(local).and_then(|socket| {
+        let sharing = self.sharing(node, local);
+        let listener = open_listener(local, sharing).and_then(|socket| {
             if transport == Transport::Tls && self.nodes[node].server.is_none() {
                 return Err(io::Error::other("no certificate was given for this node"));
             }
@@ -187,13 +189,13 @@ impl Engine {
     }
 }
 
-fn open_listener(local: SocketAddr) -> io::Result<TcpListener> {
+fn open_listener(local: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(local), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if local.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    socket.bind(&local.into())?;
+    sharing.bind(&socket, local)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

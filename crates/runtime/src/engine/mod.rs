@@ -3,6 +3,7 @@
 mod clock;
 mod command;
 mod connection;
+mod group;
 mod handshakes;
 mod inside;
 mod listen;
@@ -191,13 +192,15 @@ impl Engine {
                 return Ok(());
             }
             events.clear();
-            let timeout = self.timeout();
+            let timeout = self.doze(self.timeout());
             self.main.wait(timeout, &mut events).map_err(|e| Error::System("epoll", e.to_string()))?;
+            self.awake();
             self.counters.wakes += 1;
             self.read_clock();
             for event in &events {
                 self.event(*event);
             }
+            self.take_handed();
             self.tick();
             self.expire();
         }
@@ -246,6 +249,7 @@ impl Engine {
             self.deliver_later();
             self.deliver_inside();
         }
+        self.post();
         let sent = self.send.flush();
         self.counters.sent(sent);
         self.choose_tick();
@@ -313,15 +317,15 @@ impl Engine {
 
     /// Whether nothing is left to do for a worker that shall end.
     fn finished(&self) -> bool {
-        if self.stopping {
-            return true;
+        if self.stopping || !self.draining {
+            return self.stopping;
         }
-        self.draining
-            && !self.busy
+        let settled = !self.busy
             && self.nodes.iter().all(|m| m.node.drained() && m.journal.is_idle())
             && self.socks.iter().all(|(_, sock)| match &sock.kind {
                 Kind::Stream(s) => s.queued() == 0 && !matches!(s.state, State::Leaving | State::Shut),
                 _ => true,
-            })
+            });
+        self.groups_drained(settled)
     }
 }

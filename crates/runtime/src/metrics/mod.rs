@@ -8,6 +8,7 @@
 mod process;
 mod text;
 
+use crate::merge;
 use crate::worker::Handle;
 use causeway_node::Metrics;
 use std::io::{self, Read, Write};
@@ -17,11 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What one worker and its nodes count.
+/// What a worker and its nodes count; of a group, all its workers.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// The worker's name and its own figures.
-    pub worker: (String, Metrics),
+    /// The workers' names and their own figures.
+    pub workers: Vec<(String, Metrics)>,
     /// The nodes' names and theirs.
     pub nodes: Vec<(String, Metrics)>,
 }
@@ -157,9 +158,11 @@ fn left(until: Instant) -> io::Result<Duration> {
 /// The whole page.
 fn page(workers: &[Handle]) -> Result<String, String> {
     let mut page = text::Page::default();
-    for worker in workers {
-        let figures = worker.metrics(PATIENCE).map_err(|gone| format!("{}: {gone}", worker.name()))?;
-        page.add("worker", &figures.worker.0, &figures.worker.1);
+    let ask = |worker: &Handle| worker.metrics(PATIENCE).map_err(|gone| format!("{}: {gone}", worker.name()));
+    for figures in merge::collect(workers, ask, merge::add_figures)? {
+        for (worker, metrics) in &figures.workers {
+            page.add("worker", worker, metrics);
+        }
         for (node, metrics) in &figures.nodes {
             page.add("node", node, metrics);
         }
