@@ -6,7 +6,7 @@ use crate::exchange::Plan;
 use crate::exit::{Failure, Outcome};
 use crate::reload::{Reload, Settings};
 use crate::roles;
-use crate::service::Service;
+use crate::service::{DRAINING, Service};
 use crate::settings::{required, resolve};
 use causeway_sip::Uri;
 use causeway_sip::transaction::Transport;
@@ -36,6 +36,8 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
         return Ok(());
     }
     let (options, carrying) = (options.exchange, options.carrying);
+    let drain_grace = carrying.drain_grace();
+    config.drain_grace = drain_grace;
     let data = dirs::data(options.data, "up")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
@@ -43,7 +45,8 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     reload.servers.push(server.clone());
     let mut workers = exchange.workers(&data, &mut reload)?;
     workers.push(roles::contact(config, server, &data, Some(&data))?.options(carrying.options()));
-    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
+    let metrics = options.metrics;
+    let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| {
         println!("pin: {pin}");
         tracing::info!(
@@ -65,7 +68,8 @@ pub fn exchange(sourced: Sourced<Exchange>) -> Outcome {
     let data = dirs::data(options.data, "exchange")?;
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
     let workers = exchange.workers(&data, &mut reload)?;
-    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
+    let (drain_grace, metrics) = (DRAINING, options.metrics);
+    let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| tracing::info!("{domain} is served at {sip}, state lies in {}", data.display()))
 }
 
@@ -83,6 +87,8 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     config.marks = options.carrying.marks()?;
     config.local_media = options.lan_media != Some(LanMedia::Anchored);
     options.carrying.tune(&mut config.tunnel);
+    let drain_grace = options.carrying.drain_grace();
+    config.drain_grace = drain_grace;
     config.mode = if options.path { Mode::Path } else { Mode::Plain };
     config.min_assurance = options.min_assurance.unwrap_or_default();
     if config.min_assurance >= Assurance::Digest && options.subscribers.is_none() {
@@ -105,7 +111,8 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
             .options(options.carrying.options()),
     ];
     let reload = Reload { servers: vec![server], ..Reload::default() };
-    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
+    let metrics = options.metrics;
+    let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| {
         println!("pin: {pin}");
         tracing::info!(

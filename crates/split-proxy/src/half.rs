@@ -56,6 +56,8 @@ pub(crate) struct Heard {
     pub fresh: Option<Stale>,
     pub ticket: bool,
     pub ticket_kept: bool,
+    /// The peer is going, or stays although we are.
+    pub leaving: Option<Duration>,
     /// What it said of keys.
     pub keys: Vec<Told>,
 }
@@ -222,6 +224,7 @@ impl Half {
                     }
                     Event::Ticket => heard.ticket = true,
                     Event::TicketKept => heard.ticket_kept = true,
+                    Event::Leaving { grace } => heard.leaving = Some(grace),
                     Event::Dead(why) => heard.dead = Some(why.into()),
                 }
             }

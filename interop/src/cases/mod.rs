@@ -5,6 +5,7 @@ mod calls;
 mod control;
 mod dns;
 mod doctor;
+mod drain;
 mod faults;
 mod flood;
 mod forking;
@@ -164,6 +165,15 @@ pub const ALL: &[Case] = &[
                    each at its own leg, from the phones' RTCP",
         quick: false,
         run: legs::legs,
+    },
+    Case {
+        name: "drain",
+        peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
+        expected: "during a call one of two contact points is told to end: a new call goes through the other at once, the old \
+                   one goes on and is heard to its end, then the first contact point ends by itself",
+        quick: false,
+        run: drain::drain,
     },
     Case {
         name: "intercepted",

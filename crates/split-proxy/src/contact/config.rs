@@ -36,6 +36,8 @@ pub struct ContactConfig {
     /// For how long a tunnel that has lost its connection keeps its calls, ports and what waits for it; whole
     /// seconds. 0 ends them at once. Default 30 s.
     pub grace: Duration,
+    /// How long calls have once it is told to end; told to agents and shown, kept by whoever drives it. Default 30 s.
+    pub drain_grace: Duration,
     /// What agents may do.
     pub limits: Limits,
     /// What the keys of users must be worth: calls without one that good are refused. Default none.
@@ -67,6 +69,7 @@ impl ContactConfig {
             local_media: true,
             mode: Mode::Plain,
             grace: Duration::from_secs(30),
+            drain_grace: Duration::from_secs(30),
             limits: Limits::default(),
             min_assurance: Assurance::None,
             digest_keys: false,
