@@ -14,12 +14,7 @@ const MEDIA: &str = "20000-20999";
 
 /// The program under test.
 #[derive(Clone, Debug)]
-pub struct Binary(PathBuf);
-
-/// How many threads contact points have, where not one: so that any case can be run with more.
-fn workers() -> Option<String> {
-    std::env::var("CAUSEWAY_WORKERS").ok().filter(|count| !count.is_empty())
-}
+pub struct Binary(PathBuf, Option<String>);
 
 impl Binary {
     /// The one that `CAUSEWAY` names.
@@ -30,7 +25,14 @@ impl Binary {
         let path = std::env::var_os("CAUSEWAY").map(PathBuf::from);
         let path = path.context("CAUSEWAY must name the program to test; `cargo xtask interop` does so")?;
         ensure!(path.is_file(), "CAUSEWAY: {} is no file", path.display());
-        Ok(Self(std::path::absolute(path)?))
+        let workers = std::env::var("CAUSEWAY_WORKERS").ok().filter(|count| !count.is_empty());
+        Ok(Self(std::path::absolute(path)?, workers))
+    }
+
+    /// The option by which every exchange and contact point is told on how many threads to run, if `CAUSEWAY_WORKERS`
+    /// says so: any case can be run with several.
+    pub fn workers<'a>(&'a self, option: &'a str) -> impl Iterator<Item = &'a str> {
+        self.1.iter().flat_map(move |count| [option, count])
     }
 
     /// `causeway --version`.
@@ -87,8 +89,7 @@ impl Binary {
         if path {
             args.push("--path");
         }
-        let workers = workers();
-        args.extend(workers.iter().flat_map(|count| ["--workers", count]));
+        args.extend(self.workers("--workers"));
         self.start(lab, Host::Edge, dir, "contact", &args)
     }
 
@@ -120,9 +121,9 @@ impl Binary {
     pub fn up_with(&self, lab: &Lab, dir: &Path, options: &[&str]) -> Result<Causeway> {
         let (sip, media) = (format!("{EDGE_INSIDE}:5060"), format!("{EDGE_INSIDE}:{MEDIA}"));
         let mut args = vec!["up", "--domain", DOMAIN, "--sip", &sip, "--tunnel", TUNNEL, "--media", &media];
-        let workers = workers();
-        args.extend(workers.iter().flat_map(|count| ["--media-workers", count]));
-        args.extend(options);
+        args.extend(
+            self.workers("--workers").chain(self.workers("--media-workers")).chain(options.iter().copied()),
+        );
         self.start(lab, Host::Edge, dir, "up", &args)
     }
 
@@ -135,7 +136,7 @@ impl Binary {
         std::fs::write(&file, settings).with_context(|| file.display().to_string())?;
         let (file, sip) = (file.to_string_lossy().into_owned(), format!("{CORE}:5060"));
         let mut args = vec!["exchange", "--config", &file, "--domain", DOMAIN, "--sip", &sip];
-        args.extend(options);
+        args.extend(self.workers("--workers").chain(options.iter().copied()));
         self.start(lab, Host::Core, dir, "exchange", &args)
     }
 
@@ -282,31 +283,7 @@ impl Causeway {
         let text = output(command.args(["status", "--json", "--data"]).arg(&self.data))?;
         let status: Value = serde_json::from_str(&text).with_context(|| format!("status: {text}"))?;
         let workers = status["workers"].as_array().into_iter().flatten();
-        let found = workers.filter_map(|worker| worker["nodes"].get(node)).cloned();
-        found.reduce(together).with_context(|| format!("no node `{node}` in {text}"))
-    }
-}
-
-/// Two reports as one: lists one after the other, numbers added up.
-fn together(one: Value, other: Value) -> Value {
-    match (one, other) {
-        (Value::Array(mut one), Value::Array(other)) => {
-            one.extend(other);
-            one.into()
-        }
-        (Value::Object(mut one), Value::Object(other)) => {
-            for (name, value) in other {
-                let both = match one.remove(&name) {
-                    Some(known) => together(known, value),
-                    None => value,
-                };
-                one.insert(name, both);
-            }
-            one.into()
-        }
-        (one, other) => match (one.as_u64(), other.as_u64()) {
-            (Some(a), Some(b)) => (a + b).into(),
-            _ => one,
-        },
+        let found = workers.filter_map(|worker| worker["nodes"].get(node)).next();
+        found.cloned().with_context(|| format!("no node `{node}` in {text}"))
     }
 }

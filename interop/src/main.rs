@@ -3,7 +3,8 @@
 //!
 //! `cargo xtask interop` builds the program under test and calls this with `--quick`, `--all`, `--list` or the
 //! names of cases (`--all` before them: as thoroughly as they can). `--hold` builds the network and keeps it for work by hand; `--pcap` keeps what was
-//! on the wires at every agent, the edge and the core, if tcpdump is there. Needs root.
+//! on the wires at every agent, the edge and the core, if tcpdump is there. With `CAUSEWAY_WORKERS=N` every exchange has so
+//! many workers. Needs root.
 
 mod audio;
 mod baresip;

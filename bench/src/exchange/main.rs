@@ -1,12 +1,13 @@
 //! CPU per registration and per call, and the delay of a call: the exchange beside Kamailio under the same
 //! load in the same run.
 //!
-//! `exchange [register] [call] [delay] [scale] [overload] [--json] [--rounds N]`: the first three unless told. Both
+//! `exchange [register] [call] [delay] [scale] [overload] [workers] [--json] [--rounds N]`: the first three unless told. Both
 //! servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all threads
 //! and processes of the server, so that it does not matter what else the machine does, as long as no call
 //! fails.
 #![allow(clippy::print_stdout, reason = "a benchmark answers on standard output")]
 
+mod confined;
 mod delay;
 mod kamailio;
 mod overload;
@@ -15,6 +16,7 @@ mod serve;
 mod server;
 mod sipp;
 mod subscribers;
+mod workers;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -106,6 +108,9 @@ fn main() -> Result<()> {
     if options.parts.iter().any(|part| part == "overload") {
         results.push(json!({ "part": "overload", "rows": overload::table(options.json)? }));
     }
+    if options.parts.iter().any(|part| part == "workers") {
+        results.push(json!({ "part": "workers", "rows": workers::table(options.rounds, options.json)? }));
+    }
     if options.json {
         println!("{}", serde_json::to_string_pretty(&results)?);
     }
@@ -122,9 +127,13 @@ fn options(args: &[String]) -> Result<Options> {
                 let number = args.next().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
                 options.rounds = number.context("--rounds needs a number")?;
             }
-            "register" | "call" | "delay" | "scale" | "overload" => options.parts.push(arg.clone()),
+            "register" | "call" | "delay" | "scale" | "overload" | "workers" => {
+                options.parts.push(arg.clone())
+            }
             other => {
-                bail!("`{other}`: usage: [register] [call] [delay] [scale] [overload] [--json] [--rounds N]")
+                bail!(
+                    "`{other}`: usage: [register] [call] [delay] [scale] [overload] [workers] [--json] [--rounds N]"
+                )
             }
         }
     }

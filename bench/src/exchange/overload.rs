@@ -3,12 +3,11 @@
 //! The load generator shares the machine, so that the server is confined to a part of one core (a CPU control
 //! group): then three times its capacity can be offered.
 
+use crate::confined::Group;
 use crate::server::{Kind, Server};
 use crate::sipp::{self, Part};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use std::fs;
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,36 +20,6 @@ const STORM: Duration = Duration::from_secs(60);
 /// How long recovery may take.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// A control group that goes away with its owner.
-struct Group(PathBuf);
-
-impl Group {
-    /// Confines a process and all its threads. Periods are short, so that it runs a little all the time.
-    fn confine(pid: u32) -> Result<Self> {
-        let v2 = PathBuf::from("/sys/fs/cgroup/cgroup.controllers").exists();
-        let root = PathBuf::from(if v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/cpu" });
-        let group = Self(root.join(format!("causeway-bench-{pid}")));
-        fs::create_dir(&group.0).context("no CPU control group can be made; this part needs root")?;
-        let quota = SHARE * 100;
-        match v2 {
-            true => fs::write(group.0.join("cpu.max"), format!("{quota} 10000"))?,
-            false => {
-                fs::write(group.0.join("cpu.cfs_period_us"), "10000")?;
-                fs::write(group.0.join("cpu.cfs_quota_us"), quota.to_string())?;
-            }
-        }
-        fs::write(group.0.join("cgroup.procs"), pid.to_string())?;
-        Ok(group)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Its process has ended before; if not, the system keeps the empty folder.
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 /// Measures capacity, storm and recovery.
 ///
 /// # Errors
@@ -59,7 +28,7 @@ pub fn table(json: bool) -> Result<Vec<Value>> {
     let server = Server::start(Kind::Shipped, USERS.0)?;
     let folder = tempfile::tempdir()?;
     sipp::run(folder.path(), Part::Register, USERS, USERS.0, 500)?;
-    let group = Group::confine(server.id())?;
+    let group = Group::confine(server.id(), SHARE)?;
     let _callee = sipp::start(folder.path(), Part::Callee, USERS, 0, 0)?;
     let caller = Part::Caller { digest: true };
 

@@ -21,6 +21,8 @@ pub const DOMAIN: &str = "bench.example";
 pub enum Kind {
     /// The release build of `causeway up`: digest, every binding on disk before its 200 leaves.
     Shipped,
+    /// The same with so many workers of the exchange.
+    Workers(u16),
     /// The same exchange on the same driver, set up by this benchmark.
     Bare {
         /// Whether REGISTER and INVITE need credentials.
@@ -39,7 +41,7 @@ impl Kind {
     /// As the tables call it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Shipped => "causeway up",
+            Self::Shipped | Self::Workers(_) => "causeway up",
             Self::Bare { digest: true, durable: true } => "exchange",
             Self::Bare { digest: true, durable: false } => "exchange, nothing on disk",
             Self::Bare { digest: false, .. } => "exchange",
@@ -51,7 +53,7 @@ impl Kind {
 /// A running server.
 pub struct Server {
     process: Process,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Server {
@@ -61,7 +63,7 @@ impl Server {
     /// If it does not answer within two minutes.
     pub fn start(kind: Kind, users: usize) -> Result<Self> {
         let data = tempfile::tempdir()?;
-        if kind == Kind::Shipped || matches!(kind, Kind::Bare { .. }) {
+        if !matches!(kind, Kind::Kamailio { .. }) {
             crate::subscribers::write(data.path(), users)?;
         }
         Self::start_in(kind, data)
@@ -74,7 +76,7 @@ impl Server {
     pub fn start_in(kind: Kind, data: TempDir) -> Result<Self> {
         let mut command = command(kind, data.path())?;
         let process = Process::start(command.stdin(Stdio::null()))?;
-        let mut server = Self { process, _data: data };
+        let mut server = Self { process, data };
         if let Some(out) = server.process.child().stdout.take() {
             ready(out)?;
         }
@@ -95,6 +97,21 @@ impl Server {
         cpu::family_nanos(self.process.id()).context("the server has ended")
     }
 
+    /// Messages that went from one worker to another, of those received; 0 with one worker.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn share_handed(&self) -> Result<f64> {
+        let status =
+            Command::new(program()?).args(["status", "--json", "--data"]).arg(self.data.path()).output()?;
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout)?;
+        let workers = status["workers"].as_array().context("no workers")?;
+        let exchange = workers.iter().find(|worker| !worker["nodes"]["exchange"].is_null());
+        let exchange = exchange.context("no exchange")?;
+        let handed = exchange["nodes"]["exchange"]["handed"].as_f64().unwrap_or(0.0);
+        Ok(handed / exchange["counters"]["datagrams_in"].as_f64().context("no count of datagrams")?)
+    }
+
     /// Resident bytes.
     ///
     /// # Errors
@@ -106,11 +123,14 @@ impl Server {
 
 fn command(kind: Kind, data: &Path) -> Result<Command> {
     match kind {
-        Kind::Shipped => {
+        Kind::Shipped | Kind::Workers(_) => {
             let mut command = Command::new(program()?);
             command.args(["up", "--domain", DOMAIN, "--sip", ADDRESS, "--tunnel", "127.0.5.1:24431"]);
             command.args(["--media", "127.0.5.1:20000-20099", "--log", "warn", "--ready-fd", "1", "--data"]);
             command.arg(data).stdout(Stdio::piped());
+            if let Kind::Workers(workers) = kind {
+                command.args(["--workers", &workers.to_string()]);
+            }
             Ok(command)
         }
         Kind::Bare { digest, durable } => {

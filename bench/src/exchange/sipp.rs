@@ -16,28 +16,56 @@ const OPEN: usize = 20_000;
 pub enum Part {
     /// REGISTER, with credentials where they are asked for.
     Register,
+    /// The same, each user at one of the addresses of [`Part::CalleeAt`].
+    RegisterSpread,
     /// A call that is answered and ended at once.
     Caller {
         /// Whether a 407 comes first.
         digest: bool,
     },
+    /// With a 407, and each call from a port of its own, as many phones would do it.
+    Callers,
     /// Picks up at once.
     Callee,
+    /// The same at one of [`CALLEES`] addresses.
+    CalleeAt(usize),
 }
 
+/// Addresses of callees, where there are several.
+pub const CALLEES: usize = 8;
+
 impl Part {
-    fn scenario(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Register => ("register", include_str!("scenarios/register.xml")),
-            Self::Caller { digest: true } => ("caller", include_str!("scenarios/caller-digest.xml")),
+    fn scenario(self) -> (String, String) {
+        let (name, scenario) = match self {
+            Self::Register | Self::RegisterSpread => ("register", include_str!("scenarios/register.xml")),
+            Self::Caller { digest: true } | Self::Callers => {
+                ("caller", include_str!("scenarios/caller-digest.xml"))
+            }
             Self::Caller { digest: false } => ("caller", include_str!("scenarios/caller.xml")),
-            Self::Callee => ("callee", include_str!("scenarios/callee.xml")),
+            Self::Callee | Self::CalleeAt(_) => ("callee", include_str!("scenarios/callee.xml")),
+        };
+        match self {
+            Self::RegisterSpread => (name.to_owned(), scenario.replace("127.0.6.2", "[field3]")),
+            Self::CalleeAt(number) => (format!("{name}-{number}"), scenario.to_owned()),
+            _ => (name.to_owned(), scenario.to_owned()),
         }
     }
 
-    fn address(self) -> &'static str {
-        if self == Self::Callee { "127.0.6.2" } else { "127.0.6.1" }
+    fn address(self) -> String {
+        match self {
+            Self::Callee => callee(0),
+            Self::CalleeAt(number) => callee(number),
+            _ => "127.0.6.1".to_owned(),
+        }
     }
+
+    fn is_callee(self) -> bool {
+        matches!(self, Self::Callee | Self::CalleeAt(_))
+    }
+}
+
+fn callee(number: usize) -> String {
+    format!("127.0.6.{}", 2 + number)
 }
 
 /// What SIPp has counted.
@@ -75,11 +103,15 @@ pub fn start_open(
     fs::write(&users_file, table(users))?;
     let mut command = Command::new("sipp");
     command.arg(ADDRESS).arg("-sf").arg(scenario_file).arg("-inf").arg(users_file);
-    command.args(["-i", part.address(), "-p", "5060", "-nostdin", "-l", &open.to_string()]);
+    command.args(["-i", &part.address(), "-p", "5060", "-nostdin", "-l", &open.to_string()]);
+    if part == Part::Callers {
+        // Beyond so many, ports are shared.
+        command.args(["-t", "un", "-max_socket", "900"]);
+    }
     // A refused call ends at once, without a BYE for what never was.
     command.args(["-default_behaviors", "all,-bye"]);
     command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&statistics);
-    if part != Part::Callee {
+    if !part.is_callee() {
         command.args(["-m", &count.to_string(), "-r", &rate.to_string()]);
     }
     command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
@@ -135,7 +167,8 @@ impl Sipp {
 fn table((users, step): (usize, usize)) -> String {
     let line = |number: usize| {
         let (n, other) = (number * step, (number + users / 2) % users.max(1) * step);
-        format!("u{n};[authentication username=u{n} password=secret];u{other}\n")
+        let at = callee(number % CALLEES);
+        format!("u{n};[authentication username=u{n} password=secret];u{other};{at}\n")
     };
     std::iter::once("SEQUENTIAL\n".to_owned()).chain((0..users).map(line)).collect()
 }

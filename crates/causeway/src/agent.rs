@@ -42,8 +42,14 @@ pub fn run(sourced: Sourced<Agent>) -> Outcome {
         &trust,
         Some(&data),
     )?)];
-    let service =
-        Service { workers, data: &data, ready_fd, reload: Reload::default(), metrics: options.metrics };
+    let service = Service {
+        workers,
+        data: &data,
+        ready_fd,
+        reload: Reload::default(),
+        drain_grace: options.carrying.drain_grace(),
+        metrics: options.metrics,
+    };
     service.run(|| {
         tracing::info!("phones find their outbound proxy at {listen}; the tunnel leads to {leads_to}")
     })

@@ -2,13 +2,13 @@
 
 use crate::cli::{Digest, Durability, Exchanging, Keeping, TlsClients};
 use crate::exit::Failure;
-use crate::glue::{Logbook, authority, random, unix_ms};
+use crate::glue::{Logbook, authorities, random, unix_ms};
 use crate::reload::Reload;
 use crate::roles;
 use crate::settings::required;
-use causeway_exchange::{Calls, Config, Exchange, Keys, Location, Mode, Policy};
+use causeway_exchange::{Calls, Config, Exchange, Keys, Location, Mode, Policy, Shard};
 use causeway_runtime::tls::{Client, Clients, Error, Server, Trust};
-use causeway_runtime::{LineLog, Setup, Worker};
+use causeway_runtime::{LineLog, Membership, Setup, Together, Worker};
 use causeway_sip::digest::Algorithm;
 use causeway_sip::hub::HepConfig;
 use causeway_sip::transaction::Transport;
@@ -27,12 +27,13 @@ pub struct Plan {
     client: Option<Client>,
     cdr: Option<PathBuf>,
     durability: Durability,
+    workers: u16,
 }
 
 impl Plan {
     /// An exchange with these settings and nothing beside them.
     pub fn plain(config: Config) -> Self {
-        Self { config, server: None, client: None, cdr: None, durability: Durability::Full }
+        Self { config, server: None, client: None, cdr: None, durability: Durability::Full, workers: 1 }
     }
 
     /// Checks the options; reads certificates and resolves the capture server, and changes nothing.
@@ -65,57 +66,87 @@ impl Plan {
         let client = (server.is_some() || secure_copies).then(|| client(options, server.as_ref()));
         let client = client.transpose()?;
         let durability = options.durability.unwrap_or_default();
-        Ok(Self { config, server, client, cdr: options.cdr.clone(), durability })
+        let workers = options.workers.unwrap_or(1);
+        if !(1..=Shard::MOST).contains(&workers) {
+            return Err(Failure::usage(format!("--workers {workers}: 1 to {}", Shard::MOST)));
+        }
+        Ok(Self { config, server, client, cdr: options.cdr.clone(), durability, workers })
     }
 
-    /// The exchange on a worker of its own, with its stored bindings, asking the subscriber database beside them.
-    /// What can be read again is added to `reload`.
+    /// The exchange on workers of its own, as many as were asked for, with its stored bindings, asking the subscriber
+    /// database beside them. What can be read again is added to `reload`. They are to be started in this order, each
+    /// when those before it are ready.
     ///
     /// # Errors
     /// If a database or the file of call records cannot be opened.
-    pub fn worker(self, data: &Path, reload: &mut Reload) -> Result<Worker, Failure> {
+    pub fn workers(self, data: &Path, reload: &mut Reload) -> Result<Vec<Worker>, Failure> {
         let logged = Logged::open(match self.durability {
             Durability::Full => Store::open(data, "exchange.db")?,
             Durability::Off => Store::open_unsynced(data, "exchange.db")?,
         })?;
         let store = logged.store();
-        let keys = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
+        let count = self.workers;
+        let keys: Option<[u8; 32]> = store.get(Keys::SPACE, b"")?.and_then(|secret| secret.try_into().ok());
+        let fresh = random();
         // A million of each take seconds: they are read side by side.
-        let (location, hss) = thread::scope(|side| {
-            let hss = side.spawn(|| authority(data));
-            let location = bindings(store)?;
-            let hss = hss.join().map_err(|_| Failure::unreachable("reading the subscribers has panicked"))?;
-            Ok::<_, Failure>((location, hss?))
+        let (locations, subscribers) = thread::scope(|side| {
+            let subscribers = side.spawn(|| authorities(data, count));
+            let locations = bindings(store, count, keys.unwrap_or(fresh))?;
+            let subscribers = subscribers.join();
+            let subscribers =
+                subscribers.map_err(|_| Failure::unreachable("reading the subscribers has panicked"))?;
+            Ok::<_, Failure>((locations, subscribers?))
         })?;
         let mut stored = Vec::new();
         for space in Exchange::spaces() {
             stored.extend(store.load(space)?.into_iter().map(|(key, value)| (space, key, value)));
         }
-        let node = Exchange::new(self.config, keys, random(), location).restore(stored, unix_ms());
-        let mut setup = Setup::new("exchange", node).persister(Logbook(logged.start()?)).authority(hss);
-        if let Some(server) = self.server {
-            reload.servers.push(server.clone());
-            setup = setup.server(server);
+        let (log, journal) = (Logbook(logged.start()?), self.journal(reload)?);
+        reload.servers.extend(self.server.clone());
+        reload.clients.extend(self.client.clone());
+        let mut node = |location, own| {
+            let config = Config { shard: Shard { own, of: count }, ..self.config.clone() };
+            let last = own + 1 == count;
+            let stored = if last { std::mem::take(&mut stored) } else { stored.clone() };
+            Exchange::new(config, keys, fresh, location).restore(stored, unix_ms())
+        };
+        let nodes = locations.into_iter().zip(0..).map(|(location, own)| node(location, own));
+        let setups = nodes.zip(subscribers).map(|(node, subscribers)| {
+            let mut setup = Setup::new("exchange", node).authority(subscribers);
+            setup = self.server.iter().fold(setup, |setup, server| setup.server(server.clone()));
+            setup = self.client.iter().fold(setup, |setup, client| setup.client(client.clone()));
+            journal.iter().fold(setup, |setup, log| setup.journal(Calls::JOURNAL, log.clone()))
+        });
+        if count == 1 {
+            let setup = setups.take(1).zip([log]).map(|(setup, log)| setup.persister(log));
+            return Ok(setup.map(|setup| Worker::new("exchange").node(setup)).collect());
         }
-        if let Some(client) = self.client {
-            reload.clients.push(client.clone());
-            setup = setup.client(client);
-        }
-        if let Some(path) = self.cdr {
-            let log = LineLog::open(&path)
-                .map_err(|error| Failure::unreachable(format!("--cdr {}: {error}", path.display())))?;
-            reload.journals.push(log.clone());
-            setup = setup.journal(Calls::JOURNAL, log);
-        }
-        Ok(Worker::new("exchange").node(setup))
+        let disk = Together::new(log);
+        let members = setups.zip(Membership::group(count)).zip(1..);
+        let worker = |((setup, place), number): ((Setup, Membership), u16)| {
+            Worker::new(format!("exchange-{number}")).node(setup.persister(disk.clone()).member(place))
+        };
+        Ok(members.map(worker).collect())
+    }
+
+    fn journal(&self, reload: &mut Reload) -> Result<Option<LineLog>, Failure> {
+        let Some(path) = &self.cdr else { return Ok(None) };
+        let log = LineLog::open(path)
+            .map_err(|error| Failure::unreachable(format!("--cdr {}: {error}", path.display())))?;
+        reload.journals.push(log.clone());
+        Ok(Some(log))
     }
 }
 
-fn bindings(store: &Store) -> Result<Location, Failure> {
+/// The stored bindings, each with the exchange whose user it is.
+fn bindings(store: &Store, count: u16, secret: [u8; 32]) -> Result<Vec<Location>, Failure> {
     let mut fault = None;
     let rows = store.rows(Binding::SPACE).map_while(|row| row.map_err(|error| fault = Some(error)).ok());
-    let location = Location::restore(rows, unix_ms());
-    fault.map_or(Ok(location), |error| Err(error.into()))
+    let locations = match count {
+        1 => vec![Location::restore(rows, unix_ms())],
+        _ => Location::restore_for(count, secret, rows, unix_ms()),
+    };
+    fault.map_or(Ok(locations), |error| Err(error.into()))
 }
 
 fn refused(error: Error) -> Failure {

@@ -126,17 +126,18 @@ pub fn subscribers(data: &Path) -> Result<Subscribers, Failure> {
     Subscribers::manage(store).map_err(|error| Failure::unreachable(error.to_string()))
 }
 
-/// The subscriber database in a folder, all of it in memory, to be asked.
+/// The subscriber database in a folder, all of it in memory, to be asked by several side by side: it is there once.
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn authority(data: &Path) -> Result<Hss, Failure> {
-    let store = Store::open(data, "subscribers.db")?;
-    let known = Subscribers::open(store).map_err(|error| Failure::unreachable(error.to_string()))?;
-    if known.ignored() > 0 {
-        tracing::warn!("{} subscribers make no sense and are left out", known.ignored());
+pub fn authorities(data: &Path, count: u16) -> Result<Vec<Hss>, Failure> {
+    let stores = (0..count).map(|_| Store::open(data, "subscribers.db")).collect::<Result<Vec<_>, _>>()?;
+    let all = Subscribers::open_shared(stores).map_err(|error| Failure::unreachable(error.to_string()))?;
+    let ignored: usize = all.iter().map(Subscribers::ignored).sum();
+    if ignored > 0 {
+        tracing::warn!("{ignored} subscribers make no sense and are left out");
     }
-    Ok(Hss::new(known))
+    Ok(all.into_iter().map(Hss::new).collect())
 }
 
 /// Milliseconds since 1970.

@@ -6,7 +6,7 @@ use crate::exchange::Plan;
 use crate::exit::{Failure, Outcome};
 use crate::reload::{Reload, Settings};
 use crate::roles;
-use crate::service::Service;
+use crate::service::{DRAINING, Service};
 use crate::settings::{required, resolve};
 use causeway_sip::Uri;
 use causeway_sip::transaction::Transport;
@@ -37,16 +37,18 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     }
     let count = options.media_workers.unwrap_or(1);
     let (options, carrying) = (options.exchange, options.carrying);
+    let drain_grace = carrying.drain_grace();
+    config.drain_grace = drain_grace;
     let data = dirs::data(options.data, "up")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
     reload.servers.push(server.clone());
-    let exchange = exchange.worker(&data, &mut reload)?;
+    let mut workers = exchange.workers(&data, &mut reload)?;
     let contacts = roles::contacts(config, &server, &data, Some(&data), count)?;
-    let contacts = contacts.into_iter().map(|contact| contact.options(carrying.options()));
-    let workers = std::iter::once(exchange).chain(contacts).collect();
-    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
+    workers.extend(contacts.into_iter().map(|contact| contact.options(carrying.options())));
+    let metrics = options.metrics;
+    let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| {
         println!("pin: {pin}");
         tracing::info!(
@@ -67,8 +69,9 @@ pub fn exchange(sourced: Sourced<Exchange>) -> Outcome {
     let (domain, sip) = (exchange.config.domain.clone(), exchange.config.sip);
     let data = dirs::data(options.data, "exchange")?;
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
-    let workers = vec![exchange.worker(&data, &mut reload)?];
-    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
+    let workers = exchange.workers(&data, &mut reload)?;
+    let (drain_grace, metrics) = (DRAINING, options.metrics);
+    let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| tracing::info!("{domain} is served at {sip}, state lies in {}", data.display()))
 }
 
@@ -86,6 +89,8 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     config.marks = options.carrying.marks()?;
     config.local_media = options.lan_media != Some(LanMedia::Anchored);
     options.carrying.tune(&mut config.tunnel);
+    let drain_grace = options.carrying.drain_grace();
+    config.drain_grace = drain_grace;
     config.mode = if options.path { Mode::Path } else { Mode::Plain };
     config.min_assurance = options.min_assurance.unwrap_or_default();
     if config.min_assurance >= Assurance::Digest && options.subscribers.is_none() {
@@ -107,7 +112,8 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     let contacts = roles::contacts(config, &server, &data, options.subscribers.as_deref(), count)?;
     let workers = contacts.into_iter().map(|contact| contact.options(options.carrying.options())).collect();
     let reload = Reload { servers: vec![server], ..Reload::default() };
-    let service = Service { workers, data: &data, ready_fd, reload, metrics: options.metrics };
+    let metrics = options.metrics;
+    let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| {
         println!("pin: {pin}");
         tracing::info!(

@@ -4,7 +4,7 @@ use crate::exit::Failure;
 use crate::glue::{BestEffort, Disk, keys, random};
 use causeway_node::Record;
 use causeway_runtime::tls::{Client, Server, Trust, create_private_dir};
-use causeway_runtime::{Setup, Sibling, Worker};
+use causeway_runtime::{Membership, Setup, Worker};
 use causeway_split_proxy::{
     AGENT_SPACES, Agent, AgentConfig, CONTACT_SPACES, ContactConfig, ContactPoint, MediaConfig, Seat,
 };
@@ -62,7 +62,7 @@ pub fn contacts(
         return Ok(vec![contact(config, server.clone(), data, subscribers)?]);
     }
     let configs = shares(&config, count)?;
-    let places = Sibling::group(count);
+    let places = Membership::group(count);
     let mut workers = Vec::new();
     for ((number, config), place) in configs.into_iter().enumerate().zip(places) {
         let (name, folder) = match number {
@@ -72,7 +72,7 @@ pub fn contacts(
         create_private_dir(&folder)
             .map_err(|error| Failure::unreachable(format!("{}: {error}", folder.display())))?;
         let setup = contact_node(config, server.clone(), &folder, subscribers)?;
-        workers.push(Worker::new(name).node(setup).sibling(place));
+        workers.push(Worker::new(name).node(setup.member(place)));
     }
     Ok(workers)
 }

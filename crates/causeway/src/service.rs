@@ -14,12 +14,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long ports may take to open.
 const OPENING: Duration = Duration::from_secs(10);
-/// How long calls may take to end after SIGTERM.
-const DRAINING: Duration = Duration::from_secs(30);
+/// How long calls may take to end after SIGTERM, unless told.
+pub const DRAINING: Duration = Duration::from_secs(30);
 /// How long the last lines of a journal may take.
 const FLUSHING: Duration = Duration::from_secs(10);
 
@@ -39,6 +39,8 @@ pub struct Service<'a> {
     pub ready_fd: Option<i32>,
     /// What is read again at SIGHUP.
     pub reload: Reload,
+    /// How long calls may take to end after SIGTERM.
+    pub drain_grace: Duration,
     /// Where figures are served.
     pub metrics: Option<SocketAddr>,
 }
@@ -67,7 +69,7 @@ impl Service<'_> {
         // Whoever hears that we are ready may send a signal at once.
         watch_signals(sender)?;
         announce(self.ready_fd)?;
-        let outcome = serve(&handles, &news, &reload);
+        let outcome = serve(&handles, &news, &reload, self.drain_grace);
         drop((control, metrics));
         reload.journals.iter().for_each(|journal| journal.flush(FLUSHING));
         outcome
@@ -107,14 +109,14 @@ fn watch_signals(news: Sender<News>) -> Outcome {
     Ok(())
 }
 
-fn serve(handles: &[Handle], news: &Receiver<News>, reload: &Reload) -> Outcome {
+fn serve(handles: &[Handle], news: &Receiver<News>, reload: &Reload, grace: Duration) -> Outcome {
     loop {
         match news.recv() {
             Ok(News::Signal(SIGHUP)) => match reload.run(handles) {
                 Ok(()) => tracing::info!("certificates, journals and policy have been read again"),
                 Err(why) => tracing::error!("what cannot be read stays as it was: {why}"),
             },
-            Ok(News::Signal(signal)) => return drain(handles, news, signal),
+            Ok(News::Signal(signal)) => return drain(handles, news, signal, grace),
             Ok(News::Ended(Err(why))) => return Err(Failure::unreachable(why)),
             // Told to drain over the control socket.
             Ok(News::Ended(Ok(()))) | Err(_) => return Ok(()),
@@ -122,13 +124,17 @@ fn serve(handles: &[Handle], news: &Receiver<News>, reload: &Reload) -> Outcome 
     }
 }
 
-/// Lets calls end; a second signal, or half a minute, ends them.
-fn drain(handles: &[Handle], news: &Receiver<News>, signal: i32) -> Outcome {
-    tracing::info!("ending: no new calls; another signal ends those under way");
+/// Lets calls end; a second signal, or the end of their grace, ends them.
+fn drain(handles: &[Handle], news: &Receiver<News>, signal: i32, grace: Duration) -> Outcome {
+    let seconds = grace.as_secs();
+    tracing::info!(
+        "ending: no new calls; those under way have {seconds} s, another signal ends them at once"
+    );
+    let until = Instant::now() + grace;
     handles.iter().for_each(Handle::drain);
     let mut running = handles.len();
     while running > 0 {
-        match news.recv_timeout(DRAINING) {
+        match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(News::Ended(_)) => running -= 1,
             Ok(News::Signal(SIGHUP)) => {}
             Ok(News::Signal(_)) | Err(_) => break,

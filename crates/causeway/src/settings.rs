@@ -81,6 +81,7 @@ impl Exchanging {
             mode: self.mode.or(below.mode),
             service_route: self.service_route || below.service_route,
             durability: self.durability.or(below.durability),
+            workers: self.workers.or(below.workers),
             metrics: self.metrics.or(below.metrics),
             hep: self.hep.or(below.hep),
             hep_id: self.hep_id.or(below.hep_id),

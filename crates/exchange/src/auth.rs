@@ -2,6 +2,8 @@
 
 use crate::Config;
 use crate::keys::Keys;
+use crate::route;
+use crate::shard::{self, Shard};
 use causeway_node::{Credential, Ctx, NumberMap};
 use causeway_sip::digest::{Algorithm, Credentials, NewChallenge};
 use causeway_sip::{HeaderId, Method, Msg};
@@ -27,6 +29,11 @@ pub struct Ticket {
 }
 
 /// Gives out nonces, and sees to it that none is used twice with the same count.
+///
+/// Of several exchanges with one secret each counts by itself, and takes a nonce of another only where the same
+/// credentials cannot be used at a third: where they cover what says whose the request is. That is their user name in
+/// a REGISTER of that very user; else the Request-URI (RFC 7616 §3.4.3), where it names a user of the domain. All else,
+/// such as what goes to other domains, is challenged anew, as with a nonce that is too old.
 pub struct Gatekeeper {
     realm: String,
     algorithms: Vec<Algorithm>,
@@ -35,6 +42,7 @@ pub struct Gatekeeper {
     /// each lasts as long as a nonce, so that together they know all that are still good.
     counts: [NumberMap<u64, u32>; 2],
     turned: u64,
+    shard: Shard,
     /// When this run began: nonces given before have counts that nobody remembers.
     born: u64,
 }
@@ -52,6 +60,7 @@ impl Gatekeeper {
             life_ms: u64::try_from(config.nonce_life.as_millis()).unwrap_or(u64::MAX),
             counts: <[NumberMap<u64, u32>; 2]>::default(),
             turned: 0,
+            shard: config.shard,
             born: 0,
         }
     }
@@ -63,7 +72,9 @@ impl Gatekeeper {
 
     /// One challenge per algorithm offered, all with one nonce.
     pub fn challenges(&self, ctx: &mut Ctx<'_>, keys: &Keys, stale: bool) -> Vec<Vec<u8>> {
-        let nonce = keys.nonce(ctx.unix_ms, ctx.rng.next_u32());
+        let random = ctx.rng.next_u32();
+        let random = if self.shard.is_alone() { random } else { Keys::random_of(self.shard.own, random) };
+        let nonce = keys.nonce(ctx.unix_ms, random);
         let challenge = |algorithm: &Algorithm| {
             let mut challenge = NewChallenge::new(self.realm.as_bytes(), nonce.as_bytes(), *algorithm);
             challenge.stale = stale;
@@ -82,7 +93,7 @@ impl Gatekeeper {
     }
 
     /// Looks at a request's credentials for this realm.
-    pub fn examine(&self, unix_ms: u64, keys: &Keys, msg: Msg<'_>) -> Auth {
+    pub fn examine(&self, unix_ms: u64, config: &Config, keys: &Keys, msg: Msg<'_>) -> Auth {
         let register = msg.method() == Method::Register;
         let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
         let given = msg.all(header).map(Credentials::parse);
@@ -99,6 +110,13 @@ impl Gatekeeper {
         let fresh = keys
             .read_nonce(&question.nonce)
             .filter(|(given, _)| *given >= self.born && unix_ms.saturating_sub(*given) <= self.life_ms)
+            .filter(|(_, nonce)| {
+                let covered = || match msg.method() {
+                    Method::Register => registers(config, msg, &question.username),
+                    _ => question.uri == msg.request_uri() && shard::is_of_uri(config, keys, msg),
+                };
+                self.shard.is_alone() || Keys::giver(*nonce) == self.shard.own || covered()
+            })
             // Without qop there is no count, and a nonce is good for one request.
             .map(|(_, nonce)| Ticket { nonce, count: credentials.count.unwrap_or(u32::MAX) })
             .filter(|ticket| self.is_good(ticket));
@@ -125,6 +143,12 @@ impl Gatekeeper {
     fn is_good(&self, ticket: &Ticket) -> bool {
         !self.counts.iter().filter_map(|used| used.get(&ticket.nonce)).any(|last| *last >= ticket.count)
     }
+}
+
+/// Whether a REGISTER is for the user of this name, and nobody else.
+fn registers(config: &Config, msg: Msg<'_>, username: &[u8]) -> bool {
+    let aor = msg.to().and_then(|to| to.uri()).and_then(|uri| route::aor(config, &uri));
+    aor.is_some_and(|aor| aor == [b"sip:", username, b"@", config.domain.as_bytes()].concat())
 }
 
 /// Whether a credentials header value is for this realm.

@@ -1,5 +1,6 @@
 //! What an exchange is told when it is made, and what it can be told again while it runs.
 
+use crate::shard::Shard;
 use causeway_sip::digest::Algorithm;
 use causeway_sip::hub::HepConfig;
 use causeway_sip::transaction::Timing;
@@ -170,6 +171,8 @@ pub struct Config {
     pub default_expires: Duration,
     /// How long a nonce is good for.
     pub nonce_life: Duration,
+    /// Which of how many exchanges it is that share these addresses, as members of a group.
+    pub shard: Shard,
     /// Durations of the transaction timers.
     pub timing: Timing,
 }
@@ -192,6 +195,7 @@ impl Config {
             max_expires: Duration::from_secs(7200),
             default_expires: Duration::from_secs(3600),
             nonce_life: Duration::from_secs(300),
+            shard: Shard::ALONE,
             timing: Timing::default(),
         }
     }

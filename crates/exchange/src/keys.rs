@@ -51,6 +51,12 @@ impl Keys {
         constant_time_eq(&digits, proof)
     }
 
+    /// 16 bits that stand for a text, for who knows the secret.
+    pub(crate) fn tag(&self, purpose: &str, text: &[u8]) -> u16 {
+        let [high, low, ..] = self.proof(purpose, text);
+        u16::from_be_bytes([high, low])
+    }
+
     fn proof(&self, purpose: &str, text: &[u8]) -> [u8; 8] {
         // Purpose, NUL, text: on the stack where they are short, as all but hostile ones are.
         let mut short = [0; 128];
@@ -104,6 +110,16 @@ impl Keys {
         nonce.extend(stamp.map(char::from));
         nonce.extend(self.proof("nonce", &stamp).iter().flat_map(|byte| digits(*byte)).map(char::from));
         nonce
+    }
+
+    /// The random part of a nonce that a member of a group gives: its number, and 26 bits of chance.
+    pub(crate) fn random_of(member: u16, random: u32) -> u32 {
+        u32::from(member) << 26 | random >> 6
+    }
+
+    /// The member that a nonce with this number comes from.
+    pub(crate) fn giver(nonce: u64) -> u16 {
+        (nonce >> 26 & 0x3f) as u16
     }
 
     /// When a nonce was given, if it is one of ours, and a number that no other nonce has.

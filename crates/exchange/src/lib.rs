@@ -35,6 +35,7 @@ mod overload;
 mod registrar;
 mod resolver;
 mod route;
+mod shard;
 mod siphash;
 mod throttle;
 
@@ -43,3 +44,4 @@ pub use config::{Config, Delivery, Foreign, Mode, Policy};
 pub use exchange::Exchange;
 pub use keys::Keys;
 pub use location::Location;
+pub use shard::Shard;

@@ -1,5 +1,7 @@
 //! The location service: which contacts an address of record has now (RFC 3261 §10, RFC 5626 §6).
 
+use crate::keys::Keys;
+use crate::shard::{self, Shard};
 use causeway_node::Record;
 use causeway_sip::Uri;
 use causeway_store::record::{Binding, Kind};
@@ -50,15 +52,35 @@ impl Location {
     /// Takes what was stored, leaving out what has ended meanwhile.
     pub fn restore(stored: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>, unix_ms: u64) -> Self {
         let mut location = Self::default();
+        stored.into_iter().for_each(|(key, value)| location.take_back(&key, &value, unix_ms));
+        location
+    }
+
+    /// The same for each of the `members` of a group: the bindings of the users that are its own. `secret` is that of
+    /// their keys.
+    pub fn restore_for(
+        members: u16,
+        secret: [u8; 32],
+        stored: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+        unix_ms: u64,
+    ) -> Vec<Self> {
+        let (keys, shard) = (Keys::new(secret), Shard { own: 0, of: members });
+        let mut all: Vec<Self> = (0..members.max(1)).map(|_| Self::default()).collect();
         for (key, value) in stored {
-            let aor = key.split(|byte| *byte == 0).next().unwrap_or_default();
-            match Binding::read(&value) {
-                Ok(binding) if binding.expires > unix_ms => location.put(aor, binding),
-                Ok(_) => location.stale.push(Binding::removal(&key)),
-                Err(_) => {}
+            let owner = shard.of_tag(shard::of_aor(&keys, aor_of(&key)));
+            if let Some(location) = all.get_mut(usize::from(owner)) {
+                location.take_back(&key, &value, unix_ms);
             }
         }
-        location
+        all
+    }
+
+    fn take_back(&mut self, key: &[u8], value: &[u8], unix_ms: u64) {
+        match Binding::read(value) {
+            Ok(binding) if binding.expires > unix_ms => self.put(aor_of(key), binding),
+            Ok(_) => self.stale.push(Binding::removal(key)),
+            Err(_) => {}
+        }
     }
 
     /// What is still stored although it has ended, to be removed.
@@ -164,6 +186,11 @@ impl Location {
         bindings.insert(at, binding);
         self.bindings += 1;
     }
+}
+
+/// The address of record in the key of a stored binding.
+fn aor_of(key: &[u8]) -> &[u8] {
+    key.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 fn key(aor: &[u8], binding: &Binding) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! REGISTER (RFC 3261 §10.3, RFC 3327, RFC 3608, RFC 5626, RFC 5627).
 
 use crate::config::Config;
-use crate::gruu;
 use crate::keys::Keys;
 use crate::location::{Location, Which};
+use crate::{gruu, shard};
 use causeway_node::{Ctx, Record};
 use causeway_sip::transaction::{Hop, Transport};
 use causeway_sip::{Contact, HeaderId, Msg, NameAddr, ResponseBuilder, Uri, response_to};
@@ -119,7 +119,7 @@ impl Registration<'_> {
                 received: self.from.peer.to_string(),
                 transport: transport_name(self.from.transport).to_owned(),
                 behind_nat: path.is_empty() && self.is_behind_nat(),
-                gruu: seed(ctx, location.get(self.aor), &contact.instance, &call_id),
+                gruu: self.seed(ctx, location.get(self.aor), &contact.instance, &call_id),
                 since: ctx.unix_ms,
                 instance: contact.instance,
                 reg_id: contact.reg_id,
@@ -173,6 +173,16 @@ impl Registration<'_> {
         }
     }
 
+    /// RFC 5627 §5.3: the temporary GRUUs of a device go on as long as it registers with one Call-ID.
+    fn seed(&self, ctx: &mut Ctx<'_>, known: &[Binding], instance: &str, call_id: &str) -> u64 {
+        let same = |binding: &&Binding| binding.instance == instance && binding.call_id == call_id;
+        let known = known.iter().find(same).map(|binding| binding.gruu);
+        match instance {
+            "" => 0,
+            _ => known.unwrap_or_else(|| shard::seed(self.keys, self.aor, ctx.rng.next_u64())),
+        }
+    }
+
     /// Whether the sender's own idea of its address differs from where its request came from.
     fn is_behind_nat(&self) -> bool {
         self.msg.top_via().and_then(|via| via.host_ip()).is_some_and(|ip| ip != self.from.peer.ip())
@@ -204,16 +214,6 @@ impl Registration<'_> {
             }
         }
         response
-    }
-}
-
-/// RFC 5627 §5.3: the temporary GRUUs of a device go on as long as it registers with one Call-ID.
-fn seed(ctx: &mut Ctx<'_>, known: &[Binding], instance: &str, call_id: &str) -> u64 {
-    let same = |binding: &&Binding| binding.instance == instance && binding.call_id == call_id;
-    let known = known.iter().find(same).map(|binding| binding.gruu);
-    match instance {
-        "" => 0,
-        _ => known.unwrap_or_else(|| ctx.rng.next_u64() | 1),
     }
 }
 

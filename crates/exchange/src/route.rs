@@ -44,7 +44,8 @@ pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
     let mut own = 0;
     for route in msg.routes() {
         let Some(uri) = route.as_ref().and_then(|route| route.uri()) else { break };
-        if !is_local(config, &uri) {
+        // One of another member of the group that the dialog passed as well: its own books want to know.
+        if !is_local(config, &uri) || own > 0 && config.shard.is_others(keys, &uri, msg) {
             break;
         }
         own += 1;

@@ -42,7 +42,7 @@ fn from_eve(request: RequestBuilder) -> Vec<u8> {
 }
 
 fn ended_lines(bench: &Bench) -> Vec<serde_json::Value> {
-    let lines = bench.world.lines(bench.exchange, Calls::JOURNAL);
+    let lines = bench.lines(Calls::JOURNAL);
     let lines = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     lines.filter(|line| line["event"] == "ended").collect()
 }
@@ -151,7 +151,7 @@ fn a_message_that_claims_a_dialog_is_not_kept() {
     let uri = "sip:bob@example.com;gr=urn:uuid:00000000-0000-1000-8000-000A95A0E128";
     let request = bench.request(Method::Message, uri, "alice").header("To", format!("<{BOB}>;tag=x"));
     assert_eq!(send(&mut bench, request), [480]);
-    assert_eq!(bench.world.status(bench.exchange)["messages"]["messages"], 0);
+    assert_eq!(bench.status()["messages"]["messages"], 0);
 }
 
 /// RFC 3261 §16.7: somebody gets an answer, also if the way that was to replace a dead one leads nowhere.
@@ -173,7 +173,7 @@ fn a_replacement_that_leads_nowhere_is_an_answer_too() {
     bench.world.run_for(SECOND);
     assert_eq!(bench.statuses(cseq)[..2], [100, 500]);
     bench.world.run_for(100 * SECOND);
-    assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
+    assert_eq!(bench.status()["under_way"], 0);
 }
 
 /// RFC 5627 §6.1: an ACK, too, reaches the device whose Contact is a GRUU.
@@ -481,7 +481,7 @@ impl Storm {
     fn weather(&mut self) {
         let ms = Duration::from_millis([1, 200, 3000, 40_000][self.below(4) as usize]);
         match self.below(6) {
-            0 => self.bench.world.set_commit_delay(self.bench.exchange, ms),
+            0 => self.bench.set_commit_delay(ms),
             1 => self.bench.world.set_name_delay(ms / 8),
             2 => self.bench.world.cut("198.51.100.1", "192.0.2.8"),
             3 => self.bench.world.heal("198.51.100.1", "192.0.2.8"),
@@ -515,7 +515,7 @@ fn after_a_storm_nothing_is_left() {
         let mut storm = Storm::new(seed);
         storm.run();
         storm.bench.world.run_for(300 * SECOND);
-        let status = storm.bench.world.status(storm.bench.exchange);
+        let status = storm.bench.status();
         for what in ["under_way", "plans", "questions", "promises", "own", "calls"] {
             assert_eq!(status[what], 0, "{what}: {status}");
         }

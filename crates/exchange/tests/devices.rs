@@ -159,7 +159,7 @@ fn a_flow_that_fails_gives_way_to_the_other() {
         assert!(ok.starts_with("SIP/2.0 200") && ok.contains("Require: outbound"), "{ok}");
         assert!(ok.contains("Flow-Timer: 120"), "{ok}");
     }
-    assert_eq!(bench.world.status(bench.exchange)["bindings"], 2);
+    assert_eq!(bench.status()["bindings"], 2);
     bench.invite(BOB, &[]);
     let invites = |bench: &Bench, flow| phone.heard(bench, flow).matches("INVITE sip:bob@192.0.2.30").count();
     assert_eq!((invites(&bench, 1), invites(&bench, 2)), (0, 1), "one device rings once, on its latest flow");

@@ -2,8 +2,7 @@
 
 mod common;
 
-use causeway_exchange::{Config, Exchange, Location};
-use causeway_node::Record;
+use causeway_exchange::Config;
 use causeway_sim::NodeId;
 use causeway_sip::{HeaderId, Message, Method};
 use common::{Bench, CONTACT, answer, config};
@@ -117,17 +116,8 @@ fn what_was_published_is_told_and_survives_a_restart() {
 }
 
 fn restart(bench: &mut Bench) {
-    let records = bench.world.records(bench.exchange);
-    let all = records
-        .iter()
-        .map(|record: &Record| (record.space, record.key.clone(), record.value.clone().unwrap()));
-    let (bindings, rest): (Vec<_>, Vec<_>) = all.partition(|(space, ..)| *space == "binding");
-    let keys = rest.iter().find(|(space, ..)| *space == causeway_exchange::Keys::SPACE).unwrap();
-    let keys: [u8; 32] = keys.2.clone().try_into().unwrap();
-    let location = Location::restore(bindings.into_iter().map(|(_, key, value)| (key, value)), 0);
-    let again = Exchange::new(keeping(), Some(keys), [9; 32], location).restore(rest, 0);
-    bench.world.kill(bench.exchange);
-    bench.world.restart(bench.exchange, again);
+    let records = bench.records();
+    bench.restart(&keeping(), &records);
 }
 
 fn keeping() -> Config {
@@ -178,12 +168,7 @@ fn messages_wait_for_an_absent_user_across_a_restart_and_come_in_order() {
         }
     }
     assert_eq!(bodies(&bench, bob), ["one", "two", "three"]);
-    assert_eq!(
-        bench.world.status(bench.exchange)["messages"]["kept"],
-        0,
-        "{:?}",
-        bench.world.status(bench.exchange)["messages"]
-    );
+    assert_eq!(bench.status()["messages"]["kept"], 0, "{:?}", bench.status()["messages"]);
 }
 
 #[test]
@@ -205,5 +190,5 @@ fn a_watcher_whose_answers_are_lost_is_repeated_to_and_then_given_up() {
     assert!(notifies.len() > 3, "repeated by timer E");
     let same = notifies.iter().all(|m| m.msg().cseq() == notifies[0].msg().cseq());
     assert!(same, "and given up after timer F (RFC 6665 section 4.2.2)");
-    assert_eq!(bench.world.status(bench.exchange)["events"]["subscriptions"], 0);
+    assert_eq!(bench.status()["events"]["subscriptions"], 0);
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use causeway_exchange::{Calls, Config, Delivery, Exchange, Foreign};
+use causeway_exchange::{Calls, Config, Delivery, Foreign};
 use causeway_node::{Class, DnsRecord, Flow, Lookup, RecordKind};
 use causeway_sim::Peer;
 use causeway_sip::{HeaderId, Message, Method};
@@ -27,7 +27,7 @@ fn text(bytes: Option<&[u8]>) -> String {
 }
 
 fn records(bench: &Bench) -> Vec<serde_json::Value> {
-    let lines = bench.world.lines(bench.exchange, Calls::JOURNAL);
+    let lines = bench.lines(Calls::JOURNAL);
     lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -66,7 +66,7 @@ fn a_call_is_forwarded_recorded_and_ended() {
     assert_eq!((end["status"].as_u64(), end["ended_by"].as_str()), (Some(200), Some("caller")));
     let lasted = end["duration_ms"].as_u64().unwrap();
     assert!((3000..4000).contains(&lasted), "{lasted}");
-    assert_eq!(bench.world.status(bench.exchange)["calls"], 0);
+    assert_eq!(bench.status()["calls"], 0);
 }
 
 /// RFC 3261 §16.7 item 5: each provisional response with its own tag passes, also after another branch has rung.
@@ -180,7 +180,7 @@ fn a_loop_is_broken_and_a_spiral_is_not() {
         edit.remove(message.msg(), HeaderId::Route);
         let mut bytes = Vec::new();
         edit.apply(message.msg(), &mut bytes);
-        bench.world.with::<Exchange, _>(bench.exchange, |exchange, _, _| {
+        bench.each(|exchange| {
             let policy = serde_json::json!({"trusted": ["192.0.2.9"]});
             causeway_node::Node::reload(exchange, &policy).unwrap();
         });
@@ -344,9 +344,9 @@ fn session_timers_are_added_and_supervised() {
     let ok = ok.unwrap().msg();
     assert_eq!(text(ok.header(HeaderId::SessionExpires)), "90;refresher=uac");
     assert!(ok.has_token(HeaderId::Require, b"timer"));
-    assert_eq!(bench.world.status(bench.exchange)["calls"], 1);
+    assert_eq!(bench.status()["calls"], 1);
     bench.world.run_for(91 * SECOND);
-    assert_eq!(bench.world.status(bench.exchange)["calls"], 0);
+    assert_eq!(bench.status()["calls"], 0);
     assert_eq!(records(&bench).last().unwrap()["ended_by"], "session timer");
 }
 
@@ -358,7 +358,7 @@ fn under_load_calls_in_progress_come_first() {
     bench.invite(BOB, &[]);
     let invite = bench.asked(bob, Method::Invite).unwrap();
     let press = |bench: &mut Bench, percent| {
-        bench.world.with::<Exchange, _>(bench.exchange, |exchange, _, _| {
+        bench.each(|exchange| {
             causeway_node::Node::pressure(exchange, percent);
         });
     };
@@ -386,7 +386,7 @@ fn under_load_calls_in_progress_come_first() {
     press(&mut bench, 0);
     let request = bench.request(Method::Invite, BOB, "alice").header("To", "<sip:bob@example.com>");
     assert_eq!(bench.ask(request).msg().status(), Some(407), "served again as soon as the queue is short");
-    assert_eq!(bench.world.status(bench.exchange)["shed"], 2);
+    assert_eq!(bench.status()["shed"], 2);
 }
 
 #[test]
@@ -397,7 +397,7 @@ fn a_challenge_costs_no_transaction() {
         let challenge = bench.ask(request);
         assert_eq!(challenge.msg().status(), Some(407));
     }
-    assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
+    assert_eq!(bench.status()["under_way"], 0);
 }
 
 #[test]
@@ -430,9 +430,7 @@ fn a_policy_is_changed_while_it_runs_and_a_faulty_one_is_refused() {
     let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
     let mut reload = |text: &str| {
         let settings = serde_json::from_str(text).unwrap();
-        bench.world.with::<Exchange, _>(bench.exchange, move |exchange, _, _| {
-            causeway_node::Node::reload(exchange, &settings)
-        })
+        bench.each(|exchange| causeway_node::Node::reload(exchange, &settings))
     };
     assert!(reload(r#"{"delivery":"somehow"}"#).is_err());
     assert!(reload(r#"{"contacts":1000}"#).is_err());
@@ -497,7 +495,7 @@ fn the_stateless_mode_keeps_nothing() {
     assert!(seen.iter().all(|m| branch(m) == branch(&seen[0])));
     assert_eq!(seen[0].msg().max_forwards(), Some(69));
     assert!(seen[0].msg().has(HeaderId::RecordRoute));
-    assert_eq!(bench.world.status(bench.exchange)["under_way"], 0);
+    assert_eq!(bench.status()["under_way"], 0);
     let cancel = String::from_utf8(invite).unwrap().replace("INVITE", "CANCEL");
     bench.send(cancel.as_bytes());
     bench.world.run_for(SECOND);

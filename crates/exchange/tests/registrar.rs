@@ -1,9 +1,8 @@
 //! The registrar and the gate of the exchange, spoken to by a scripted client over UDP.
 
-mod common;
+pub(crate) mod common;
 
-use causeway_exchange::{Exchange, Keys, Location};
-use causeway_node::Record;
+use causeway_exchange::Keys;
 use causeway_sip::{HeaderId, Method, RequestBuilder};
 use common::{Bench, CONTACT, EXCHANGE, answer, config, contacts};
 use std::time::Duration;
@@ -38,7 +37,7 @@ fn nobody_registers_for_another() {
     let mut bench = Bench::new();
     assert_eq!(bench.register_as("alice", "bob", &[CONTACT]).msg().status(), Some(403));
     assert_eq!(bench.register_as("mallory", "alice", &[CONTACT]).msg().status(), Some(401));
-    assert_eq!(bench.world.node::<Exchange>(bench.exchange).location().count(), (0, 0));
+    assert_eq!(bench.bindings(), (0, 0));
 }
 
 #[test]
@@ -73,13 +72,13 @@ fn a_late_register_does_not_undo_a_newer_one() {
         .header("Contact", "<sip:alice@192.0.2.1:5060>;expires=0")
         .header("Authorization", credentials);
     assert_eq!(bench.ask(old).msg().status(), Some(500));
-    assert_eq!(bench.world.node::<Exchange>(bench.exchange).location().count(), (1, 1));
+    assert_eq!(bench.bindings(), (1, 1));
 }
 
 #[test]
 fn a_binding_is_on_disk_before_its_200_leaves() {
     let mut bench = Bench::new();
-    bench.world.set_commit_delay(bench.exchange, Duration::from_secs(2));
+    bench.set_commit_delay(Duration::from_secs(2));
     let credentials = bench.credentials("alice", "alice");
     let bytes = bench.register("alice", &[CONTACT]).header("Authorization", credentials).finish();
     let before = bench.heard();
@@ -98,16 +97,10 @@ fn bindings_and_keys_survive_a_restart() {
     let mut bench = Bench::new();
     bench.register_as("alice", "alice", &[CONTACT]);
     bench.world.run_for(Duration::from_secs(1));
-    let records = bench.world.records(bench.exchange);
-    let stored = |space: &str| {
-        let of_space = records.iter().filter(|record: &&Record| record.space == space);
-        of_space.map(|record| (record.key.clone(), record.value.clone().unwrap())).collect::<Vec<_>>()
-    };
-    let keys: [u8; 32] = stored(Keys::SPACE)[0].1.clone().try_into().unwrap();
-    assert_eq!(keys, [1; 32]);
-    bench.world.kill(bench.exchange);
-    let location = Location::restore(stored("binding"), 0);
-    bench.world.restart(bench.exchange, Exchange::new(config(), Some(keys), [9; 32], location));
+    let records = bench.records();
+    let keys = records.iter().filter(|(space, ..)| *space == Keys::SPACE).map(|(_, _, secret)| secret);
+    assert_eq!(keys.collect::<Vec<_>>(), [&[1; 32]], "kept once");
+    bench.restart(&config(), &records);
     bench.world.run_for(Duration::from_secs(1));
     assert_eq!(contacts(&bench.register_as("alice", "alice", &[])).len(), 1);
 }
@@ -119,8 +112,7 @@ fn credentials_do_not_survive_a_restart() {
     let credentials = bench.credentials("alice", "alice");
     let request = bench.register("alice", &[CONTACT]).header("Authorization", &credentials);
     assert_eq!(bench.ask(request).msg().status(), Some(200));
-    bench.world.kill(bench.exchange);
-    bench.world.restart(bench.exchange, Exchange::new(config(), Some([1; 32]), [9; 32], Location::default()));
+    bench.restart(&config(), &[(Keys::SPACE, Vec::new(), vec![1; 32])]);
     bench.world.run_for(Duration::from_secs(1));
     let request = bench.register("alice", &[CONTACT]).header("Authorization", &credentials);
     let replay = bench.ask(request);

@@ -55,6 +55,15 @@
 //!   is asked for the next bytes only when the socket takes them ([`Node::fill`]), so that what has become
 //!   late can still be dropped.
 //!
+//! # Groups
+//! One role may be served by several nodes of one process, each on a thread of its own: a group, whose members are
+//! numbered from 0. They share ports: the driver lets all of them bind and listen on one address, and the system
+//! chooses who receives what. A member gives bytes to another by [`Outbox::hand`], which hears them as
+//! [`Input::Handed`]. Between any two members order is kept; what goes from one to another is bounded by the driver
+//! (4 MiB in crate `runtime`), what exceeds that is lost and counted, as on a network. What the bytes mean, the nodes
+//! agree on; they come from the same program, so they may be believed. Connections are their owner's: a member that
+//! wants to send on another's asks it to.
+//!
 //! # Panics
 //! A node that panics has a bug: nothing that arrives from outside may cause one.
 
@@ -182,6 +191,13 @@ pub enum Input<'a> {
         question: u64,
         /// The answer; every question gets exactly one.
         answer: Answer,
+    },
+    /// Another member of the node's group has given something; see [the front page](crate#groups).
+    Handed {
+        /// Which member.
+        from: u16,
+        /// What it gave to [`Outbox::hand`].
+        bytes: &'a [u8],
     },
     /// The deadline has come.
     Timeout,

@@ -49,6 +49,17 @@ impl Metrics {
         &self.list
     }
 
+    /// Adds the figures of another node of the same kind to these: those of one name and one set of labels are summed.
+    pub fn merge(&mut self, other: &Self) {
+        for metric in &other.list {
+            let same = |known: &&mut Metric| known.name == metric.name && known.labels == metric.labels;
+            match self.list.iter_mut().find(same) {
+                Some(known) => known.value += metric.value,
+                None => self.list.push(metric.clone()),
+            }
+        }
+    }
+
     fn add(
         &mut self,
         name: &'static str,

@@ -159,12 +159,18 @@ pub enum Output<'a> {
         /// Whether to pause.
         paused: bool,
     },
-    /// Give a connection that a listener has accepted to the node of the same name on another worker
-    /// ([`Outbox::hand_over`]).
+    /// Give bytes to another member of the node's group; see [the front page](crate#groups).
+    Hand {
+        /// Which member.
+        to: u16,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Give a connection that a listener has accepted to another member of the node's group ([`Outbox::hand_over`]).
     HandOver {
         /// Which connection; it is not this node's any more.
         flow: Flow,
-        /// The number of the other worker among its siblings.
+        /// Which member.
         to: u16,
         /// Bytes that came on it and are the other node's to take.
         bytes: &'a [u8],
@@ -224,6 +230,7 @@ enum Item {
     Wake { flow: Flow },
     Mark { flow: Flow, dscp: Dscp },
     Pause { flow: Flow, paused: bool },
+    Hand { to: u16, start: usize, end: usize },
     HandOver { flow: Flow, to: u16, start: usize, end: usize },
     Persist { seq: u64, record: Box<Record> },
     Ask { id: u64, question: Box<Question> },
@@ -281,11 +288,16 @@ impl Outbox {
         self.push(Item::Pause { flow, paused });
     }
 
-    /// Gives an accepted connection to the node of the same name on the worker `to`, where one node runs side by side
-    /// on several workers. `bytes` are what has come on it and was not used: the other node gets
+    /// Gives bytes to another member of the node's group; see [`Output::Hand`].
+    pub fn hand(&mut self, to: u16, bytes: &[u8]) {
+        let (start, end) = self.keep(bytes);
+        self.push(Item::Hand { to, start, end });
+    }
+
+    /// Gives an accepted connection to another member of the node's group. `bytes` are what has come on it and was not used: the other node gets
     /// [`crate::Input::Opened`] with the same listener, addresses and exporter, then these bytes, then all that
     /// follow, in order and complete. Here the flow is gone, without [`crate::Input::Closed`]. Where there is no such
-    /// worker, or it takes no more connections, the connection ends.
+    /// member, or it takes no more connections, the connection ends.
     pub fn hand_over(&mut self, flow: Flow, to: u16, bytes: &[u8]) {
         let (start, end) = self.keep(bytes);
         self.moving = true;
@@ -360,6 +372,10 @@ impl Outbox {
             Output::Wake { flow } => Item::Wake { flow },
             Output::Mark { flow, dscp } => Item::Mark { flow, dscp },
             Output::Pause { flow, paused } => Item::Pause { flow, paused },
+            Output::Hand { to, bytes } => {
+                let (start, end) = self.keep(bytes);
+                Item::Hand { to, start, end }
+            }
             Output::HandOver { flow, to, bytes } => {
                 let (start, end) = self.keep(bytes);
                 self.moving = true;
@@ -423,6 +439,7 @@ impl Item {
             Self::Wake { flow } => Output::Wake { flow: *flow },
             Self::Mark { flow, dscp } => Output::Mark { flow: *flow, dscp: *dscp },
             Self::Pause { flow, paused } => Output::Pause { flow: *flow, paused: *paused },
+            Self::Hand { to, start, end } => Output::Hand { to: *to, bytes: &arena[*start..*end] },
             Self::HandOver { flow, to, start, end } => {
                 Output::HandOver { flow: *flow, to: *to, bytes: &arena[*start..*end] }
             }

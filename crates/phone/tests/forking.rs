@@ -1,7 +1,7 @@
 //! One caller, three phones of the callee, and an exchange on a network that loses, repeats and reorders: at
 //! most one of the three is in the call in the end, and no telephone goes on ringing.
 
-use causeway_exchange::{Config as ExchangeConfig, Exchange, Location};
+use causeway_exchange::{Config as ExchangeConfig, Exchange, Location, Shard};
 use causeway_node::{Credential, Credentials};
 use causeway_phone::{Answering, Config, Phone};
 use causeway_sim::{Link, NodeId, World, for_each_seed};
@@ -24,9 +24,13 @@ fn authority(credential: &Credential) -> Credentials {
     }
 }
 
+/// How many exchanges share the address: `tests/forking_sharded.rs` runs these tests once more.
+const SHARDS: u16 = if matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"forking_sharded") { 2 } else { 1 };
+
 struct Town {
     world: World,
-    exchange: NodeId,
+    /// The exchange, or several that share its address.
+    exchange: Vec<NodeId>,
     alice: NodeId,
     bobs: Vec<NodeId>,
 }
@@ -60,8 +64,18 @@ impl Town {
             let record = binding.record(format!("{BOB}\0{contact}").as_bytes());
             (record.key, record.value.unwrap())
         });
-        let location = Location::restore(stored, 0);
-        let exchange = world.add(operator, "exchange", Exchange::new(config, None, [1; 32], location));
+        let exchange: Vec<NodeId> = Location::restore_for(SHARDS, [1; 32], stored, 0)
+            .into_iter()
+            .zip(0..)
+            .map(|(location, own)| {
+                let config = ExchangeConfig { shard: Shard { own, of: SHARDS }, ..config.clone() };
+                let node = Exchange::new(config, None, [1; 32], location);
+                world.add(operator, &format!("exchange-{own}"), node)
+            })
+            .collect();
+        if SHARDS > 1 {
+            world.group(&exchange);
+        }
         let mut phone = |user: &str, address: &str, answering| {
             let host = world.host(&[address]);
             let (local, proxy) = (format!("{address}:5060"), "198.51.100.1:5060".parse().unwrap());
@@ -113,8 +127,10 @@ impl Town {
     fn is_quiet(&mut self) {
         self.world.run_for(200 * SECOND);
         assert_eq!((self.alice_calls(), self.calls()), (0, vec![0; self.bobs.len()]));
-        assert_eq!(self.world.status(self.exchange)["under_way"], 0, "the exchange forgets everything");
-        assert_eq!(self.world.status(self.exchange)["calls"], 0);
+        for exchange in &self.exchange {
+            assert_eq!(self.world.status(*exchange)["under_way"], 0, "the exchange forgets everything");
+            assert_eq!(self.world.status(*exchange)["calls"], 0);
+        }
     }
 }
 

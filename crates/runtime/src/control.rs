@@ -9,6 +9,7 @@
 //!
 //! The answer is `{"version":1,"ok":true,"status":…}`, or `{"version":1,"ok":false,"error":"…"}`.
 
+use crate::merge;
 use crate::sys::set_mode;
 use crate::tls::create_private_dir;
 use crate::worker::Handle;
@@ -184,17 +185,16 @@ fn carry_out(
         move |gone| format!("{name}: {gone}")
     };
     match word("command") {
-        Some("status") => workers
-            .iter()
-            .map(|w| w.status(PATIENCE).map_err(gone(w)))
-            .collect::<Result<Vec<_>, _>>()
-            .map(Status::from),
+        Some("status") => {
+            merge::collect(workers, |w| w.status(PATIENCE).map_err(gone(w)), merge::add).map(Status::from)
+        }
         Some("table") => {
             let table = word("table").ok_or("which table?")?;
             let mut all = serde_json::Map::new();
-            for worker in workers {
-                let found = worker.table(table, word("filter").unwrap_or_default(), PATIENCE);
-                if let Status::Object(found) = found.map_err(gone(worker))? {
+            let filter = word("filter").unwrap_or_default();
+            let ask = |w: &Handle| w.table(table, filter, PATIENCE).map_err(gone(w));
+            for found in merge::collect(workers, ask, merge::add)? {
+                if let Status::Object(found) = found {
                     all.extend(found);
                 }
             }

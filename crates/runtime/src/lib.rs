@@ -57,6 +57,12 @@
 //!
 //! TLS comes with the node's [`Setup`], see [`tls`].
 //!
+//! # Several cores
+//! A role that several nodes serve together is a group ([`Membership`]): each has a worker of its own, all bind the same
+//! ports, and what one receives for another goes through a lane between the two, 4 MiB at most. What another had no room
+//! for is lost and counted; how full the lanes are, a node hears as it hears of its ports
+//! ([`Node::pressure`](causeway_node::Node::pressure)). They report as one, and they drain together.
+//!
 //! # An agent as a library
 //! An application that embeds a node gives its worker an inside address ([`Options::inside`]). Nodes of one
 //! worker that bind there exchange datagrams and streams in memory, and the machine sees no socket.
@@ -76,18 +82,21 @@ pub mod control;
 mod counters;
 mod dns;
 mod engine;
+mod group;
 mod linelog;
+mod merge;
 pub mod metrics;
 mod persist;
 pub mod probe;
 mod resolve;
-mod siblings;
 #[allow(unsafe_code, reason = "system calls that no safe library offers; the reasons stand there")]
 mod sys;
 pub mod tls;
+mod together;
 mod worker;
 
+pub use group::Membership;
 pub use linelog::LineLog;
 pub use persist::Persister;
-pub use siblings::Sibling;
+pub use together::Together;
 pub use worker::{Authority, Bound, Error, Gone, Handle, Options, Setup, Worker};

@@ -1,10 +1,10 @@
 //! Starting nodes on a thread, and talking to them.
 
 use crate::engine::{Command, Engine, Hosted, Mail, Member, Ready};
+use crate::group::Membership;
 use crate::linelog::LineLog;
 use crate::metrics::Figures;
 use crate::persist::Persister;
-use crate::siblings::Sibling;
 use crate::tls;
 use causeway_node::{Credential, Credentials, Ctx, DerivedKey, Flow, Lookup, Node, Outbox, Status, UserKey};
 use std::any::Any;
@@ -120,6 +120,7 @@ pub struct Setup {
     pub(crate) persister: Option<Box<dyn Persister>>,
     pub(crate) authority: Option<Box<dyn Authority>>,
     pub(crate) lines: Vec<(&'static str, LineLog)>,
+    pub(crate) group: Option<Membership>,
 }
 
 impl Setup {
@@ -127,7 +128,8 @@ impl Setup {
     pub fn new(name: impl Into<String>, node: impl Node + Send + 'static) -> Self {
         let (name, node) = (name.into(), Box::new(node));
         let lines = Vec::new();
-        Self { name, node, server: None, client: None, persister: None, authority: None, lines }
+        let (server, client, persister, authority, group) = (None, None, None, None, None);
+        Self { name, node, server, client, persister, authority, lines, group }
     }
 
     /// The certificate of its TLS listeners; without one they fail.
@@ -146,6 +148,12 @@ impl Setup {
     /// for a node that has nothing to lose.
     pub fn persister(mut self, persister: impl Persister + 'static) -> Self {
         self.persister = Some(Box::new(persister));
+        self
+    }
+
+    /// Its place in a group; the members of a group have one name, under which they report together.
+    pub fn member(mut self, place: Membership) -> Self {
+        self.group = Some(place);
         self
     }
 
@@ -168,13 +176,12 @@ pub struct Worker {
     name: String,
     options: Options,
     setups: Vec<Setup>,
-    sibling: Option<Sibling>,
 }
 
 impl Worker {
     /// A worker without nodes; its name is the thread's as well.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), options: Options::default(), setups: Vec::new(), sibling: None }
+        Self { name: name.into(), options: Options::default(), setups: Vec::new() }
     }
 
     /// Sets limits and manners.
@@ -186,13 +193,6 @@ impl Worker {
     /// Adds a node.
     pub fn node(mut self, setup: Setup) -> Self {
         self.setups.push(setup);
-        self
-    }
-
-    /// Makes it one of several workers that run the same node side by side: their listeners share their ports, and
-    /// connections can go from one to another ([`Outbox::hand_over`]).
-    pub fn sibling(mut self, place: Sibling) -> Self {
-        self.sibling = Some(place);
         self
     }
 
@@ -208,11 +208,14 @@ impl Worker {
         }
         let (sender, commands) = channel();
         let mail = Mail::new(sender).map_err(system("eventfd"))?;
-        if let Some(sibling) = &self.sibling {
-            sibling.sit(mail.clone());
-        }
         let ready = Arc::new(Ready::default());
-        let handle = Handle { name: self.name.clone().into(), mail: mail.clone(), ready: Arc::clone(&ready) };
+        let group = self.setups.iter().find(|setup| setup.group.is_some());
+        let handle = Handle {
+            name: self.name.clone().into(),
+            group: group.map(|setup| setup.name.as_str().into()),
+            mail: mail.clone(),
+            ready: Arc::clone(&ready),
+        };
         let thread = thread::Builder::new()
             .name(self.name.clone())
             .spawn(move || self.run(mail, commands, ready))
@@ -225,8 +228,7 @@ impl Worker {
         let nodes = self.setups.into_iter().enumerate();
         let nodes = nodes.map(|(index, setup)| Member::new(index, setup, mail.clone()));
         let nodes = nodes.collect::<Result<Vec<_>, _>>().map_err(system)?;
-        let engine = Engine::new(self.name, self.options, nodes, mail, commands, ready, self.sibling);
-        engine.map_err(system)?.run()
+        Engine::new(self.name, self.options, nodes, mail, commands, ready).map_err(system)?.run()
     }
 }
 
@@ -247,6 +249,7 @@ pub struct Bound {
 #[derive(Clone)]
 pub struct Handle {
     name: Arc<str>,
+    group: Option<Arc<str>>,
     mail: Mail,
     ready: Arc<Ready>,
 }
@@ -255,6 +258,11 @@ impl Handle {
     /// The worker's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The group that a node of this worker is a member of, by the name of its members.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
     /// Waits until every port and listener that the nodes asked for at their start is open, and lists them;

@@ -4,8 +4,7 @@ mod common;
 
 use causeway_node::{Class, Ctx, Flow, Input, Node, Outbox, Time, Transport};
 use causeway_runtime::tls::{Client, Server, Trust};
-use causeway_runtime::{Handle, Setup, Sibling, Worker};
-use causeway_sim::Peer;
+use causeway_runtime::{Handle, Membership, Setup, Worker};
 use common::{Thread, connect, counter, end, look, peer, stream, wait};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -59,14 +58,14 @@ fn free_port() -> SocketAddr {
 
 fn desks(count: u16, at: SocketAddr, dir: &Path) -> Vec<(Handle, Thread)> {
     let server = Server::self_made(dir).unwrap();
-    let start = |(own, place): (usize, Sibling)| {
+    let start = |(own, place): (usize, Membership)| {
         let desk = Desk { own: own as u16, at, open: HashMap::new(), strays: 0 };
         let setup = Setup::new("desk", desk).server(server.clone());
-        let worker = Worker::new(format!("desk-{own}")).node(setup).sibling(place).spawn().unwrap();
+        let worker = Worker::new(format!("desk-{own}")).node(setup.member(place)).spawn().unwrap();
         worker.0.ready(Duration::from_secs(5)).unwrap();
         worker
     };
-    Sibling::group(count).into_iter().enumerate().map(start).collect()
+    Membership::group(count).into_iter().enumerate().map(start).collect()
 }
 
 fn strays(handle: &Handle) -> usize {
@@ -144,8 +143,8 @@ fn the_port_of_somebody_else_is_not_shared() {
     let running = desks(2, at, dir.path());
     let desk = Desk { own: 0, at, open: HashMap::new(), strays: 0 };
     let setup = Setup::new("desk", desk).server(Server::self_made(dir.path()).unwrap());
-    let place = Sibling::group(2).remove(0);
-    let (other, thread) = Worker::new("other").node(setup).sibling(place).spawn().unwrap();
+    let place = Membership::group(2).remove(0);
+    let (other, thread) = Worker::new("other").node(setup.member(place)).spawn().unwrap();
     assert!(other.ready(Duration::from_secs(5)).unwrap_err().contains("in use"));
     end(&other, thread);
     running.into_iter().for_each(|(desk, thread)| end(&desk, thread));

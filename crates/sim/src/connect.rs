@@ -10,7 +10,6 @@ use crate::world::Owner;
 use crate::{NodeId, World};
 use causeway_node::{Connect, Flow, Time, Transport};
 use rand::Rng;
-use rand::seq::IndexedRandom;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -21,15 +20,14 @@ const SYN_RETRY: Duration = Duration::from_secs(1);
 
 impl World {
     pub(crate) fn listen(&mut self, id: NodeId, flow: Flow, local: SocketAddr, transport: Transport) {
-        let siblings = self.siblings_of(id).to_vec();
         let taken = |world: &Self, host: usize, at: SocketAddr| {
-            let others = world.hosts[host].listeners.iter();
-            let others = others.filter(|(_, who)| !who.iter().all(|(node, _)| siblings.contains(node)));
-            clashes(others.map(|(address, _)| address), at)
+            let listeners = world.hosts[host].listeners.iter();
+            let others = listeners.filter(|(_, (other, _))| !world.share(id, *other));
+            clashes(others.map(|(at, _)| at), at)
         };
         match self.claim(id, flow, local, taken) {
             Ok((host, local)) => {
-                self.hosts[host].listeners.entry(local).or_default().push((id, flow));
+                self.hosts[host].listeners.insert(local, (id, flow));
                 self.settle(id, flow, Socket::Listener(local, transport), local);
             }
             Err(why) => self.refuse(id, flow, local, &why),
@@ -120,12 +118,7 @@ impl World {
         let listeners = &self.hosts[host].listeners;
         let found =
             listeners.get(&way.to).or_else(|| listeners.get(&SocketAddr::new(wildcard, way.to.port())));
-        let found = match found.map(Vec::as_slice) {
-            Some([one]) => Some(*one),
-            Some([_, _, ..]) => found.and_then(|some| some.choose(&mut self.rng)).copied(),
-            _ => None,
-        };
-        let Some((node, listener)) = found else {
+        let Some((node, listener)) = found.map(|found| self.choose(*found, way.from)) else {
             let why = format!("{peer}: connection refused");
             return self.at(self.now + back, Event::Dead { end: client, why });
         };

@@ -48,6 +48,7 @@ pub(crate) struct Slot {
     pub journal: Journal,
     pub touched: BTreeSet<Flow>,
     pub stalled: bool,
+    pub place: Option<crate::group::Place>,
     started: bool,
     wake: Option<Time>,
     idle_wakes: (Time, u32),
@@ -76,6 +77,7 @@ impl Slot {
             journal,
             touched: BTreeSet::new(),
             stalled: false,
+            place: None,
             started: false,
             wake: None,
             idle_wakes: (Time::ZERO, 0),
@@ -143,6 +145,7 @@ impl World {
             }
             Own::Committed => self.committed(id),
             Own::Answer { question, answer } => self.deliver(id, Input::Answer { question, answer }),
+            Own::Handed { from, bytes } => self.deliver(id, Input::Handed { from, bytes: &bytes }),
         }
     }
 
@@ -162,6 +165,7 @@ impl World {
             Input::Persisted { .. } => self.note(id, "persisted", None, b""),
             Input::Failed { .. } => self.note(id, "failed", None, b""),
             Input::Answer { .. } => self.note(id, "answer", None, b""),
+            Input::Handed { from, bytes } => self.note(id, &format!("handed by {from}"), None, bytes),
             Input::Timeout => self.note(id, "timeout", None, b""),
             Input::Start => self.note(id, "start", None, b""),
             Input::Drain => self.note(id, "drain", None, b""),
@@ -208,6 +212,7 @@ impl World {
             Output::Wake { flow } => self.ask_wake(id, flow),
             Output::Mark { flow, dscp } => drop(self.slots[id.0].marks.insert(flow, dscp)),
             Output::Pause { flow, paused } => self.pause(id, flow, paused),
+            Output::Hand { to, bytes } => self.give(id, to, bytes),
             Output::HandOver { flow, to, bytes } => self.hand_over(id, flow, to, bytes),
             Output::Persist { seq, record } => self.slots[id.0].journal.pending.push((seq, record.clone())),
             Output::Ask { id: question, question: what } => self.ask(id, question, what),
@@ -322,8 +327,12 @@ impl World {
         let host = slot.host;
         for (_, socket) in flows.into_values() {
             match socket {
-                Socket::Udp(local) => drop(self.hosts[host].udp.remove(&local)),
-                Socket::Listener(local, _) => self.listens_no_more(id, host, local),
+                Socket::Udp(local) => {
+                    self.hosts[host].udp.retain(|at, (owner, _)| *at != local || *owner != id);
+                }
+                Socket::Listener(local, _) => {
+                    self.hosts[host].listeners.retain(|at, (owner, _)| *at != local || *owner != id);
+                }
                 Socket::Stream(end) => self.abandon(end, tell),
             }
         }

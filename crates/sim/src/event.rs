@@ -44,6 +44,7 @@ pub(crate) enum Own {
     Refused { flow: Flow, socket: u64, why: String },
     Committed,
     Answer { question: u64, answer: Answer },
+    Handed { from: u16, bytes: Vec<u8> },
 }
 
 pub(crate) enum Event {

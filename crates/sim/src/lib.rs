@@ -53,13 +53,13 @@ mod cheat;
 mod connect;
 mod driver;
 mod event;
+mod group;
 mod link;
 mod nat;
 mod network;
 mod packet;
 mod peer;
 mod seeds;
-mod siblings;
 mod stream;
 mod world;
 

@@ -25,7 +25,10 @@ pub(crate) enum Next {
 
 impl World {
     pub(crate) fn bind(&mut self, id: NodeId, flow: Flow, local: SocketAddr) {
-        let taken = |world: &Self, host: usize, at: SocketAddr| clashes(world.hosts[host].udp.keys(), at);
+        let taken = |world: &Self, host: usize, at: SocketAddr| {
+            let others = world.hosts[host].udp.iter().filter(|(_, (other, _))| !world.share(id, *other));
+            clashes(others.map(|(at, _)| at), at)
+        };
         match self.claim(id, flow, local, taken) {
             Ok((host, local)) => {
                 self.hosts[host].udp.insert(local, (id, flow));
@@ -149,7 +152,8 @@ impl World {
         let wildcard: IpAddr =
             if way.to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let found = udp.get(&way.to).or_else(|| udp.get(&SocketAddr::new(wildcard, way.to.port())));
-        if let Some(&(id, flow)) = found {
+        if let Some(&found) = found {
+            let (id, flow) = self.choose(found, way.from);
             self.deliver(id, Input::Datagram { flow, from: way.from, bytes: &bytes });
         }
     }

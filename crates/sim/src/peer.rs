@@ -28,6 +28,8 @@ pub enum Heard {
     Failed { seq: u64 },
     /// [`Input::Answer`].
     Answer { question: u64, answer: Answer },
+    /// [`Input::Handed`].
+    Handed { from: u16, bytes: Vec<u8> },
     /// [`Input::Start`].
     Start,
     /// [`Input::Timeout`].
@@ -49,6 +51,7 @@ impl From<Input<'_>> for Heard {
             Input::Persisted { seq } => Self::Persisted { seq },
             Input::Failed { seq } => Self::Failed { seq },
             Input::Answer { question, answer } => Self::Answer { question, answer },
+            Input::Handed { from, bytes } => Self::Handed { from, bytes: bytes.to_vec() },
             Input::Timeout => Self::Timeout,
             Input::Drain => Self::Drain,
         }

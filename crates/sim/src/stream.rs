@@ -366,10 +366,10 @@ impl World {
         match socket {
             Socket::Udp(local) => {
                 if self.hosts[host].udp.get(&local) == Some(&(id, flow)) {
-                    self.hosts[host].udp.remove(&local);
+                    self.hosts[host].udp.retain(|at, (owner, _)| *at != local || *owner != id);
                 }
             }
-            Socket::Listener(local, _) => self.listens_no_more(id, host, local),
+            Socket::Listener(local, _) => drop(self.hosts[host].listeners.remove(&local)),
             Socket::Stream(at) => {
                 let Some(end) = self.end(at) else { return };
                 end.closing = true;

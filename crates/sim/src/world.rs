@@ -41,8 +41,7 @@ pub(crate) struct Host {
     pub addresses: Vec<IpAddr>,
     pub private: Vec<IpAddr>,
     pub udp: BTreeMap<SocketAddr, (NodeId, Flow)>,
-    /// Who listens where; siblings share an address.
-    pub listeners: BTreeMap<SocketAddr, Vec<(NodeId, Flow)>>,
+    pub listeners: BTreeMap<SocketAddr, (NodeId, Flow)>,
     pub next_port: u16,
     pub off: bool,
 }
@@ -60,8 +59,6 @@ pub struct World {
     pub(crate) queue: BinaryHeap<Entry>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) hosts: Vec<Host>,
-    /// Nodes that stand for one another, each group in the order of their numbers.
-    pub(crate) siblings: Vec<Vec<NodeId>>,
     pub(crate) nats: Vec<NatBox>,
     pub(crate) places: BTreeMap<(Realm, IpAddr), Owner>,
     pub(crate) links: Links,
@@ -93,7 +90,6 @@ impl World {
             queue: BinaryHeap::new(),
             slots: Vec::new(),
             hosts: Vec::new(),
-            siblings: Vec::new(),
             nats: Vec::new(),
             places: BTreeMap::new(),
             links: Links::default(),

@@ -15,12 +15,17 @@
 //! byte for the time of [`Hub::idle_after`], is closed, if the element passes the hub's [`Hub::deadline`] and
 //! [`Hub::timeout`] on.
 //!
+//! # Groups
+//! Hubs of a group of nodes share their addresses. What one of them receives and another shall serve, the element
+//! hands on by [`Hub::hand`]; it arrives there with its hop, on which answers find their way back.
+//!
 //! Bounds: [`Hub::CONNECTIONS`] connections, the one idle for longest giving way to a new one, those first that
 //! peers have opened and that have never brought a message; 256 KiB wait for a
 //! connection that is being opened, what exceeds them is dropped and counted.
 
 mod capture;
 mod connections;
+mod group;
 mod names;
 mod receive;
 mod send;
@@ -54,6 +59,10 @@ pub struct Hub {
     clock: (u64, Time),
     /// What was kept from the element.
     pub refused: Refused,
+    /// Messages that were given to other members of the group ([`Hub::hand`]).
+    pub handed: u64,
+    /// One of those in the making.
+    parcel: Vec<u8>,
 }
 
 impl Hub {
@@ -79,6 +88,8 @@ impl Hub {
             now: Time::ZERO,
             clock: (0, Time::ZERO),
             refused: Refused::default(),
+            handed: 0,
+            parcel: Vec::new(),
         }
     }
 
@@ -280,8 +291,9 @@ impl Hub {
                     capture.closed(self.now, why, out);
                     true
                 }
-                _ => self.table.remove(flow).is_some(),
+                _ => self.table.remove(flow, out).is_some(),
             },
+            Input::Handed { from, bytes } => self.handed(from, bytes, out, arrived),
             _ => false,
         }
     }

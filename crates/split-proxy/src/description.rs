@@ -29,7 +29,9 @@ pub(crate) enum Carriage {
     Video,
     /// RTP and RTCP, of anything else.
     OtherRtp,
-    /// Other datagrams: T.38 over UDPTL, data channels.
+    /// Fax over UDP (T.38).
+    Fax,
+    /// Other datagrams: data channels.
     Datagrams,
     /// A TCP connection (RFC 4145).
     Stream,
@@ -53,6 +55,8 @@ impl Carriage {
                 b"video" => Self::Video,
                 _ => Self::OtherRtp,
             }
+        } else if media.proto.eq_ignore_ascii_case(b"udptl") {
+            Self::Fax
         } else if starts(b"UDP") || starts(b"DTLS/SCTP") {
             Self::Datagrams
         } else {
@@ -66,7 +70,7 @@ impl Carriage {
             Self::Audio => Kind::Audio,
             Self::Video => Kind::Video,
             Self::Stream | Self::Msrp => Kind::Stream,
-            Self::OtherRtp | Self::Datagrams | Self::None => Kind::Other,
+            Self::OtherRtp | Self::Fax | Self::Datagrams | Self::None => Kind::Other,
         }
     }
 
@@ -81,6 +85,7 @@ impl Carriage {
             Self::Audio => "audio",
             Self::Video => "video",
             Self::OtherRtp => "rtp",
+            Self::Fax => "fax",
             Self::Datagrams => "datagrams",
             Self::Stream => "stream",
             Self::Msrp => "msrp",
@@ -90,7 +95,7 @@ impl Carriage {
 
     /// Connections do not survive, and are not found again.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        let all = [Self::Audio, Self::Video, Self::OtherRtp, Self::Datagrams];
+        let all = [Self::Audio, Self::Video, Self::OtherRtp, Self::Fax, Self::Datagrams];
         all.into_iter().find(|carriage| carriage.name() == name)
     }
 
@@ -99,6 +104,7 @@ impl Carriage {
         let first = match self {
             Self::Audio => Content::Audio,
             Self::Video | Self::OtherRtp => Content::Video,
+            Self::Fax => Content::Fax,
             Self::Datagrams | Self::Stream | Self::Msrp | Self::None => Content::Other,
         };
         [first, Content::Rtcp]

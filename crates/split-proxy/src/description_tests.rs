@@ -34,7 +34,7 @@ fn reads_what_matters() {
     );
     assert_eq!(lines[1].connection, Connection::At("2001:db8::7".parse().unwrap()));
     assert_eq!((lines[1].carriage, lines[1].rtcp()), (Carriage::Video, Some(51373)));
-    assert_eq!((lines[2].carriage, lines[2].port), (Carriage::Datagrams, 0));
+    assert_eq!((lines[2].carriage, lines[2].port), (Carriage::Fax, 0));
     assert_eq!(lines[3].carriage, Carriage::Msrp);
     assert_eq!(read(b"<xml/>"), None);
     assert_eq!(read(b"v=0\r\nm=audio RTP/AVP\r\n"), None);
@@ -104,7 +104,7 @@ fn carriage_by_protocol() {
     assert_eq!(of("audio", "UDP/TLS/RTP/SAVPF"), Carriage::Audio);
     assert_eq!(of("text", "RTP/AVP"), Carriage::OtherRtp);
     assert_eq!(of("audio", "TCP/RTP/AVP"), Carriage::Stream);
-    assert_eq!(of("image", "udptl"), Carriage::Datagrams);
+    assert_eq!(of("image", "udptl"), Carriage::Fax);
     assert_eq!(of("application", "UDP/DTLS/SCTP"), Carriage::Datagrams);
     assert_eq!(of("application", "TCP/DTLS/SCTP"), Carriage::Stream);
     assert_eq!(of("message", "tcp/msrp"), Carriage::Msrp);

@@ -59,6 +59,8 @@ pub(crate) struct Heard {
     pub fresh: Option<Stale>,
     pub ticket: bool,
     pub ticket_kept: bool,
+    /// The peer is going, or stays although we are.
+    pub leaving: Option<Duration>,
     /// The agent belongs to this other contact point; nothing after its Hello has been taken.
     pub elsewhere: Option<u16>,
     /// What it said of keys.
@@ -236,6 +238,7 @@ impl Half {
                     }
                     Event::Ticket => heard.ticket = true,
                     Event::TicketKept => heard.ticket_kept = true,
+                    Event::Leaving { grace } => heard.leaving = Some(grace),
                     Event::Dead(why) => heard.dead = Some(why.into()),
                 }
             }

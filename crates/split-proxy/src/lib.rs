@@ -38,6 +38,7 @@ mod description;
 pub mod fuzzing;
 mod half;
 mod keys;
+mod legs;
 mod links;
 mod marks;
 mod media;

@@ -66,6 +66,8 @@ pub(crate) struct Link {
     pub since_ms: u64,
     /// Its agent has another tunnel, which it will take the place of once it is known to be alive.
     pub claims: bool,
+    /// At a contact point that is going: the agent has no other, and stays.
+    pub stays: bool,
     /// Its session is on disk, and goes on after a restart.
     pub durable: bool,
     /// Since when it has no connection on which SIP passes, if it had one before.
@@ -95,6 +97,7 @@ impl Link {
             owner: usize::MAX,
             since_ms,
             claims: false,
+            stays: false,
             durable: false,
             lost: None,
             until: None,

@@ -4,6 +4,7 @@
 //! [`crate::media::Media::totals`]). Labels have few values each, whatever peers do.
 
 use crate::half::Half;
+use crate::legs::own_network;
 #[cfg(doc)]
 use crate::links::Links;
 use causeway_node::Metrics;
@@ -148,6 +149,12 @@ fn media(half: &Half, metrics: &mut Metrics) {
     family("rtp_packets_expected_total", help, |totals| totals.expected);
     let help = "Media packets not passed on: of strange addresses, or with nowhere to go yet.";
     family("media_unwanted_total", help, |totals| totals.unwanted);
+    for (leg, totals) in [own_network(half.calls.role()), "far"].into_iter().zip(media.totals()) {
+        let help = "Round trips measured by RTCP that passes: to the party on the own network, or through the tunnel.";
+        metrics.counter("rtcp_round_trips_total", help, &[("leg", leg)], totals.trips);
+        let help = "Microseconds of all of them together.";
+        metrics.counter("rtcp_round_trip_microseconds_total", help, &[("leg", leg)], totals.trip_micros);
+    }
     let help = "Datagrams on lanes that belong to no port.";
     metrics.counter("media_stray_total", help, &[], media.stray);
     let help = "Descriptions in responses that could not be led through.";

@@ -1,6 +1,7 @@
 //! Tables that both halves show of themselves.
 
 use crate::half::Half;
+use crate::legs;
 use crate::links::Link;
 use causeway_node::{Status, Time};
 use causeway_tunnel::LaneStats;
@@ -73,6 +74,11 @@ pub(crate) fn calls(half: &Half, now: Time) -> Status {
                     json!({ "state": pipe.state(), "from_network": pipe.bytes.0, "to_network": pipe.bytes.1 })
                 });
                 let stats = link.and_then(|link| link.tunnel.lane_stats(lane_id)).unwrap_or_default();
+                let legs = (which == 0 && !joint.carriage.is_stream()).then(|| {
+                    let beside = half.calls.media.joined(slot + 1).and_then(|rtcp| rtcp.reports.as_deref());
+                    let rtt = link.and_then(|link| link.tunnel.stats().rtt);
+                    legs::status(half.calls.role(), joined, beside.or(joined.reports.as_deref()), rtt, &stats)
+                });
                 Some(json!({
                     "line": index,
                     "kind": match which { 0 => format!("{:?}", joint.carriage).to_lowercase(), _ => "rtcp".into() },
@@ -84,6 +90,7 @@ pub(crate) fn calls(half: &Half, now: Time) -> Status {
                     "to_network": { "packets": joined.to_net.packets, "bytes": joined.to_net.bytes,
                         "lost": joined.to_net.lost(), "not_rtp": joined.to_net.odd, "homeless": joined.homeless, "excess": joined.excess[1] },
                     "connection": connection,
+                    "legs": legs,
                     "late_dropped": stats.late_dropped,
                     "queue_dropped": stats.queue_dropped,
                 }))

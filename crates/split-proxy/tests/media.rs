@@ -98,7 +98,7 @@ fn a_fax_takes_the_place_of_the_voice_and_gives_it_back() {
     assert_eq!(heard(&mut lab, 1), [(6000, b"\x00\x00\x01\x00udptl out".to_vec())]);
     assert_eq!(heard(&mut lab, 0), [(6000, b"\x00\x01\x01\x00udptl back".to_vec())]);
     let kind = lab.status(lab.contact)["calls"][0]["media"][0]["kind"].clone();
-    assert_eq!(kind, "datagrams");
+    assert_eq!(kind, "fax");
     reoffer(&mut lab, AUDIO, 200, Some(AUDIO));
     assert_eq!(lanes(&lab), [2, 2]);
     let to_callee = answered(&lab, 0);

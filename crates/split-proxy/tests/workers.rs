@@ -21,7 +21,7 @@ fn two(seed: u64) -> (Lab, [NodeId; 2]) {
     let mut lab = Lab::new(seed, 0, |c| *c = config(0, 2));
     let second = lab.world.add(lab.contact_host, "contact-1", ContactPoint::new(config(1, 2), []));
     let both = [lab.contact, second];
-    lab.world.siblings(&both);
+    lab.world.group(&both);
     for n in 0..USERS.len() {
         lab.add_customer_with(V4, n, |_| {});
     }

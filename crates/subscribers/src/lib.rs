@@ -31,6 +31,10 @@ use causeway_store::Store;
 use causeway_store::record::{Kind, Subscriber};
 use entry::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Subscribers by login.
+type Known = HashMap<Box<[u8]>, Entry>;
 
 /// What can go wrong with subscribers.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +61,15 @@ pub enum Error {
 /// What is needed to check a credential is held in memory, one hash table for all. A change that another process
 /// makes to the database counts from the next [`Subscribers::refresh`] on: each subscriber is read again when he is
 /// asked for next, so that no change, however small or large, holds anybody up.
+///
+/// What is read at the beginning can be held once for several ([`Subscribers::open_shared`]); what changes
+/// thereafter, each holds as far as it is asked for.
 pub struct Subscribers {
     store: Store,
-    known: HashMap<Box<[u8]>, Entry>,
+    /// What was read at the beginning, which several may share; then it stays as it is.
+    known: Arc<Known>,
+    /// What was read again since then, where it is shared.
+    again: Known,
     /// Whether all that was stored at `version` is in `known`.
     loaded: bool,
     version: i64,
@@ -80,14 +90,32 @@ impl Subscribers {
         Ok(subscribers)
     }
 
+    /// The same for several who are asked side by side, each by a store of its own to the same database. They are held
+    /// in memory once.
+    ///
+    /// # Errors
+    /// If a store cannot be read.
+    pub fn open_shared(stores: impl IntoIterator<Item = Store>) -> Result<Vec<Self>, Error> {
+        // A change after this is noticed by all.
+        let mut all = stores.into_iter().map(Self::manage).collect::<Result<Vec<_>, _>>()?;
+        if let Some((first, others)) = all.split_first_mut() {
+            first.load()?;
+            for other in others {
+                other.known = Arc::clone(&first.known);
+                other.loaded = true;
+            }
+        }
+        Ok(all)
+    }
+
     /// The same without reading them: for whoever only changes some.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn manage(store: Store) -> Result<Self, Error> {
         let version = store.version()?;
-        let known = HashMap::new();
-        Ok(Self { store, known, loaded: false, version, era: 0, ignored: 0, key: Vec::new() })
+        let (known, again, key) = (Arc::default(), Known::new(), Vec::new());
+        Ok(Self { store, known, again, loaded: false, version, era: 0, ignored: 0, key })
     }
 
     /// Adds a subscriber; `now` is in seconds since 1970.
@@ -140,7 +168,7 @@ impl Subscribers {
         let (aor, ..) = split(uri)?;
         self.get(&aor)?.ok_or_else(|| Error::Missing(aor.clone()))?;
         self.store.commit(&[Subscriber::removal(aor.as_bytes())])?;
-        self.known.remove(entry::login_of(aor.as_bytes()));
+        self.forget(entry::login_of(aor.as_bytes()));
         Ok(())
     }
 
@@ -173,7 +201,7 @@ impl Subscribers {
         if self.freshen().is_err() {
             return Credentials::Unavailable;
         }
-        match self.known.get(self.key.as_slice()) {
+        match self.entry() {
             None => Credentials::Unknown,
             Some(entry) if entry.proves(credential) => Credentials::Accepted(vec![entry.aor(&self.key)]),
             Some(_) => Credentials::Wrong,
@@ -187,7 +215,7 @@ impl Subscribers {
         if self.freshen().is_err() {
             return Lookup::Unavailable;
         }
-        match self.known.get(self.key.as_slice()) {
+        match self.entry() {
             Some(entry) if entry.is_scheme_of(aor) => Lookup::Known,
             _ => Lookup::Unknown,
         }
@@ -232,21 +260,48 @@ impl Subscribers {
 
     /// Sees that the entry of `self.key` is as the database had it at the last [`Subscribers::refresh`].
     fn freshen(&mut self) -> Result<(), Error> {
-        match self.known.get(self.key.as_slice()) {
-            Some(entry) if entry.era() == self.era => Ok(()),
+        match self.entry() {
+            Some(_) => Ok(()),
             None if self.loaded && self.era == 0 => Ok(()),
             _ => self.read_again(),
         }
     }
 
+    /// The entry of `self.key`, if it is known as it is now.
+    fn entry(&self) -> Option<&Entry> {
+        let key = self.key.as_slice();
+        let found = [&self.again, &*self.known].into_iter().filter_map(|known| known.get(key));
+        found.into_iter().find(|entry| entry.era() == self.era)
+    }
+
+    fn insert(&mut self, login: &[u8], entry: Entry) {
+        match Arc::get_mut(&mut self.known) {
+            Some(known) => known.insert(login.into(), entry),
+            None => self.again.insert(login.into(), entry),
+        };
+    }
+
+    fn forget(&mut self, login: &[u8]) {
+        self.again.remove(login);
+        if let Some(known) = Arc::get_mut(&mut self.known) {
+            known.remove(login);
+        } else if self.known.get(login).is_some_and(|entry| entry.era() == self.era) {
+            // What is shared cannot be changed: from now on it counts as old, and is read again.
+            self.era += 1;
+        }
+    }
+
     fn read_again(&mut self) -> Result<(), Error> {
-        self.known.remove(self.key.as_slice());
+        self.again.remove(self.key.as_slice());
+        if let Some(known) = Arc::get_mut(&mut self.known) {
+            known.remove(self.key.as_slice());
+        }
         for scheme in [&b"sip:"[..], b"sips:"] {
             let aor = [scheme, &self.key].concat();
             if let Some(value) = self.store.get(Subscriber::SPACE, &aor)?
                 && let Some((login, entry)) = Entry::read(&aor, &value, self.era)
             {
-                self.known.insert(login.into(), entry);
+                self.insert(login, entry);
                 break;
             }
         }
@@ -272,18 +327,19 @@ impl Subscribers {
             if self.loaded
                 && let Some((login, entry)) = Entry::read(&record.key, value, self.era)
             {
-                self.known.insert(login.into(), entry);
+                self.insert(login, entry);
             }
         }
         Ok(())
     }
 
     fn load(&mut self) -> Result<(), Error> {
-        let (known, ignored, era) = (&mut self.known, &mut self.ignored, self.era);
+        let (mut known, ignored, era) = (Known::new(), &mut self.ignored, self.era);
         self.store.for_each(Subscriber::SPACE, |aor, value| match Entry::read(aor, value, era) {
             Some((login, entry)) => drop(known.insert(login.into(), entry)),
             None => *ignored += 1,
         })?;
+        self.known = Arc::new(known);
         self.loaded = true;
         Ok(())
     }
@@ -363,6 +419,36 @@ mod tests {
 
     fn accepted(aor: &str) -> Credentials {
         Credentials::Accepted(vec![aor.to_owned()])
+    }
+
+    #[test]
+    fn those_who_share_what_was_read_see_changes_each_for_himself() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(dir.path(), "subscribers.db").unwrap();
+        let mut theirs = Subscribers::manage(open()).unwrap();
+        theirs.add("sip:alice@example.com", b"old", 1).unwrap();
+        theirs.add("sip:bob@example.com", b"bob", 1).unwrap();
+        let mut ours = Subscribers::open_shared([open(), open()]).unwrap();
+        assert!(Arc::ptr_eq(&ours[0].known, &ours[1].known), "in memory once");
+        let alice = |password: &[u8]| answer(b"alice", b"example.com", password);
+        theirs.set_password("sip:alice@example.com", b"new").unwrap();
+        theirs.remove("sip:bob@example.com").unwrap();
+        theirs.add("sip:carol@example.com", b"carol", 1).unwrap();
+        ours[1].refresh().unwrap();
+        for (one, [old, new], bob, carol) in [
+            (0, [true, false], Lookup::Known, Lookup::Unknown),
+            (1, [false, true], Lookup::Unknown, Lookup::Known),
+        ] {
+            let right = |verdict| verdict == accepted("sip:alice@example.com");
+            assert_eq!(right(ours[one].check(&alice(b"old"))), old);
+            assert_eq!(right(ours[one].check(&alice(b"new"))), new);
+            assert_eq!(ours[one].knows(b"sip:bob@example.com"), bob);
+            assert_eq!(ours[one].knows(b"sip:carol@example.com"), carol);
+        }
+        ours[1].remove("sip:alice@example.com").unwrap();
+        assert_eq!(ours[1].check(&alice(b"new")), Credentials::Unknown);
+        ours[0].remove("sip:carol@example.com").unwrap();
+        assert_eq!(ours[0].knows(b"sip:alice@example.com"), Lookup::Unknown);
     }
 
     #[test]

@@ -13,7 +13,7 @@ impl Subscribers {
         let credential = Credentials::parse(&asked.authorization).ok()?.question(Method::Register);
         self.set_key(&credential);
         self.freshen().ok()?;
-        let entry = self.known.get(self.key.as_slice())?;
+        let entry = self.entry()?;
         let own = entry::login_of(&asked.aor) == self.key;
         let ha1 = entry.ha1(&credential.algorithm)?;
         if !own || !digest::prove(&credential, &ha1) {

@@ -34,6 +34,7 @@ const LANES_DONE: u8 = 0x23;
 const TICKET_TAKEN: u8 = 0x24;
 const STREAM_CREDIT: u8 = 0x11;
 const STREAM_BEGIN: u8 = 0x12;
+const LEAVING: u8 = 0x80;
 /// Unknown message types and Hello parameters from here up may be skipped.
 const OPTIONAL: u8 = 0x80;
 const HELLO_FIXED: usize = 20;
@@ -248,6 +249,9 @@ pub enum Message<'a> {
     LanesDone,
     /// From the agent: the ticket of this epoch is kept, older ones are of no use any more.
     TicketTaken(u32),
+    /// From the contact point: it will say goodbye once no call is left on the tunnel, or so many seconds have passed.
+    /// From an agent: it has no other contact point and stays until then.
+    Leaving(u16),
 }
 
 /// Why a session cannot go on.
@@ -366,6 +370,7 @@ impl<'a> Message<'a> {
             Self::Fresh(why) => buf.push(why.code()),
             Self::LanesDone => {}
             Self::TicketTaken(epoch) => buf.extend_from_slice(&epoch.to_be_bytes()),
+            Self::Leaving(grace) => buf.extend_from_slice(&grace.to_be_bytes()),
         }
         let len = (buf.len() - start - MESSAGE_HEADER) as u16;
         buf[start + 1..start + MESSAGE_HEADER].copy_from_slice(&len.to_be_bytes());
@@ -427,7 +432,8 @@ impl<'a> Message<'a> {
             FRESH => Self::Fresh(Stale::from_code(body.u8().ok_or(short)?)),
             LANES_DONE => Self::LanesDone,
             TICKET_TAKEN => Self::TicketTaken(body.u32().ok_or(short)?),
-            OPTIONAL.. => return Ok(None),
+            LEAVING => Self::Leaving(body.u16().ok_or(short)?),
+            code if code >= OPTIONAL => return Ok(None),
             _ => return Err(ControlError::UnknownType(code)),
         }))
     }
@@ -450,6 +456,7 @@ impl<'a> Message<'a> {
             Self::Fresh(_) => FRESH,
             Self::LanesDone => LANES_DONE,
             Self::TicketTaken(_) => TICKET_TAKEN,
+            Self::Leaving(_) => LEAVING,
         }
     }
 }

@@ -76,6 +76,12 @@ pub enum Event<'a> {
     Ticket,
     /// At the contact point: the agent has kept its ticket, and the one before is void.
     TicketKept,
+    /// At the agent: the contact point is going, and says goodbye once no call is left on the tunnel, or this time has
+    /// passed; whatever is new should take another way. At the contact point: the agent has no other.
+    Leaving {
+        /// Whole seconds.
+        grace: Duration,
+    },
     /// The tunnel is over: send what [`crate::Tunnel::fill`] still gives, then close the connection.
     Dead(Why),
 }

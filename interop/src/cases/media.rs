@@ -43,7 +43,7 @@ pub fn t38(bench: &Bench<'_>) -> Result<String> {
     let alice = Ua::calls(lab, dir, Side::A.phone(), "alice", "bob", "t38", &more)?;
     alice.established()?;
     until(PATIENCE, || {
-        let kind = media(&scene.operator, "contact", "datagrams")?;
+        let kind = media(&scene.operator, "contact", "fax")?;
         ensure!(kind["to_network"]["packets"].as_u64() > Some(0), "no fax passes: {kind}");
         Ok(())
     })?;

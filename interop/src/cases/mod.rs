@@ -5,10 +5,12 @@ mod calls;
 mod control;
 mod dns;
 mod doctor;
+mod drain;
 mod faults;
 mod flood;
 mod forking;
 mod intercepted;
+mod legs;
 mod media;
 mod network;
 mod operators;
@@ -154,6 +156,24 @@ pub const ALL: &[Case] = &[
                    reason in log and figures, processor and memory stay bounded, both voices are recognised after each",
         quick: false,
         run: abuse::abuse,
+    },
+    Case {
+        name: "legs",
+        peers: "baresip, Kamailio, a delay in Python (TUN)",
+        needs: &["baresip", "kamailio", "python3"],
+        expected: "LAN, tunnel and the operator's network are given delays of different lengths during a call: status shows \
+                   each at its own leg, from the phones' RTCP",
+        quick: false,
+        run: legs::legs,
+    },
+    Case {
+        name: "drain",
+        peers: "baresip, Kamailio",
+        needs: &["baresip", "kamailio"],
+        expected: "during a call one of two contact points is told to end: a new call goes through the other at once, the old \
+                   one goes on and is heard to its end, then the first contact point ends by itself",
+        quick: false,
+        run: drain::drain,
     },
     Case {
         name: "intercepted",

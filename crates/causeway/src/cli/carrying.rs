@@ -1,6 +1,7 @@
 //! How a tunnel and the media beside it are treated: the same at either end.
 
 use crate::exit::Failure;
+use crate::service::DRAINING;
 use causeway_runtime::Options;
 use causeway_split_proxy::Marks;
 use causeway_tunnel::Config;
@@ -22,6 +23,9 @@ pub struct Carrying {
     /// not given, 0 for never
     #[arg(long, value_name = "MS")]
     pub late_after: Option<u16>,
+    /// How long calls under way have after SIGTERM, in seconds; 30 if not given
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_grace: Option<u16>,
     /// Congestion control of the tunnel's connections; bbr if not given, where the kernel has it
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
@@ -34,8 +38,14 @@ impl Carrying {
             dscp: self.dscp.or(below.dscp),
             keep_alive: self.keep_alive.or(below.keep_alive),
             late_after: self.late_after.or(below.late_after),
+            drain_grace: self.drain_grace.or(below.drain_grace),
             congestion: self.congestion.or(below.congestion),
         }
+    }
+
+    /// How long calls have to end.
+    pub fn drain_grace(&self) -> Duration {
+        self.drain_grace.map_or(DRAINING, |seconds| Duration::from_secs(seconds.into()))
     }
 
     /// The marks of `--dscp`.

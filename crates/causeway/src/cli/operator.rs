@@ -45,6 +45,9 @@ pub struct Exchanging {
     #[arg(long)]
     #[serde(default)]
     pub service_route: bool,
+    /// Threads that serve SIP side by side, each on its own share of the users: 1 if not given, 64 at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: Option<u16>,
     /// When a registration counts as kept: full if not given
     #[arg(long, value_enum)]
     pub durability: Option<Durability>,

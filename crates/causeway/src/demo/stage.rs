@@ -126,10 +126,9 @@ impl Stage {
         let passwords = [add_subscriber(data.path(), "alice")?, add_subscriber(data.path(), "bob")?];
         let exchange = Plan::plain(ExchangeConfig::new(DOMAIN, sip));
         let config = ContactConfig::new(tunnel, beside, sip);
-        let operator = vec![
-            spawn(exchange.worker(data.path(), &mut Reload::default())?)?,
-            spawn(roles::contact(config, server, data.path(), Some(data.path()))?)?,
-        ];
+        let mut operator = exchange.workers(data.path(), &mut Reload::default())?;
+        operator.push(roles::contact(config, server, data.path(), Some(data.path()))?);
+        let operator = operator.into_iter().map(spawn).collect::<Result<_, _>>()?;
         let alice_says = if corrupt { flip(alice_says) } else { alice_says.clone() };
         let customers = [
             Customer::start("alice", &passwords[0], alice_says, tunnel, pin)?,

@@ -51,6 +51,15 @@ const MEDIA: &[Column] = &[
     ("LOST", "from_network.lost"),
     ("TO", "to_network.packets"),
     ("LATE", "late_dropped"),
+    ("LAN", "legs.lan.rtt_ms"),
+    ("OPERATOR", "legs.operator.rtt_ms"),
+    ("TUNNEL", "legs.tunnel.rtt_ms"),
+    ("FAR", "legs.far.rtt_ms"),
+    ("JITTER TO", "legs.lan.jitter_ms"),
+    ("JITTER TO", "legs.operator.jitter_ms"),
+    ("LOST TO", "legs.lan.lost_to"),
+    ("LOST TO", "legs.operator.lost_to"),
+    ("LOST FAR", "legs.far.lost_from"),
 ];
 
 /// Fields that the first line or the tables show already.
@@ -146,7 +155,7 @@ fn plain(field: &str, value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
-        Value::Number(number) if field.ends_with("rtt_ms") => {
+        Value::Number(number) if field.ends_with("rtt_ms") || field.ends_with("jitter_ms") => {
             format!("{:.1} ms", number.as_f64().unwrap_or(0.0))
         }
         Value::Number(number) if field.ends_with("_ms") => {
@@ -170,14 +179,16 @@ mod tests {
                 "datagrams": { "late_dropped": 3 } }],
             "registrations": [],
             "calls": [{ "call_id": "abc", "direction": "from phone", "media": [
-                { "kind": "audio", "lane": 3, "peer": null, "from_network": { "packets": 50 } }] }],
+                { "kind": "audio", "lane": 3, "peer": null, "from_network": { "packets": 50 },
+                    "legs": { "lan": { "rtt_ms": 4.2, "jitter_ms": 1.5, "lost_to": 7 }, "tunnel": { "rtt_ms": 20.0 } } }] }],
             "refused": { "garbage": 2, "invalid": 0 },
         });
         let text = node("agent", &state);
         assert_eq!(text.lines().next(), Some("agent: up, 1 tunnels, 0 registrations, 1 calls"));
         assert!(text.contains("    203.0.113.10:443  yes  61 s  20.2 ms  1      3"), "{text}");
         assert!(text.contains("listen 192.0.2.1:5060, refused garbage 2"), "{text}");
-        assert!(text.contains("audio"), "{text}");
+        assert!(text.contains("LAN     TUNNEL   JITTER TO  LOST TO"), "{text}");
+        assert!(text.contains("4.2 ms  20.0 ms  1.5 ms     7"), "{text}");
         assert!(text.contains("      sip:a@b  header  50"), "{text}");
         assert!(!text.contains("registrations\n"), "an empty table is left out: {text}");
     }

@@ -201,6 +201,16 @@ impl Events {
         events
     }
 
+    /// The user whom a stored record is about; `None` if it cannot be read, or is of no space of ours.
+    pub(crate) fn resource_of(space: &str, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+        match space {
+            record::Subscription::SPACE => text::bytes(&record::Subscription::read(value).ok()?.resource),
+            record::Publication::SPACE => Some(key.split(|byte| *byte == 0).next()?.to_vec()),
+            Policy::SPACE => Some(key.to_vec()),
+            _ => None,
+        }
+    }
+
     /// The beginning of a run: sets the timers, and tells every watcher the present state, spread over time.
     /// `bindings` knows the present contacts of an address of record.
     pub fn resume(

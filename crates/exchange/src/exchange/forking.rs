@@ -307,8 +307,9 @@ impl Exchange {
         };
         self.edit_request(&request, &change);
         let hash = format!("{:016x}", route::loop_hash(self.loop_seed, request.msg()));
+        let suffix = self.config.shard.suffix(hash);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
-        let identity = Identity { sent_by, branch_suffix: hash.as_bytes(), key: None };
+        let identity = Identity { sent_by, branch_suffix: suffix.as_bytes(), key: None };
         let manner = Manner { has_alternative: !rest.is_empty(), patience: Some(self.config.patience) };
         let sink = &mut self.hub.sink(out);
         let branch = self.core.forward_as(ctx, id, hop, identity, &mut self.edit, manner, sink);

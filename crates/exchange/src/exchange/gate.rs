@@ -146,7 +146,7 @@ impl Exchange {
             Demand::Refuse(status) => (!self.core.knows(msg)).then_some((status, false)),
             Demand::Credentials if !given => Some((challenge_kind(msg).0, false)),
             Demand::Credentials => {
-                let fault = match self.gatekeeper.examine(unix_ms, &self.keys, msg) {
+                let fault = match self.gatekeeper.examine(unix_ms, &self.config, &self.keys, msg) {
                     Auth::Challenge { stale } => (challenge_kind(msg).0, stale),
                     Auth::Malformed => (400, false),
                     Auth::Ask(..) => return None,
@@ -192,7 +192,7 @@ impl Exchange {
 
     /// Asks for credentials, or whether those given are right.
     fn examine(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, from: Hop, out: &mut Outbox) {
-        match self.gatekeeper.examine(ctx.unix_ms, &self.keys, message.msg()) {
+        match self.gatekeeper.examine(ctx.unix_ms, &self.config, &self.keys, message.msg()) {
             Auth::Challenge { stale } => self.challenge(ctx, id, message, stale, out),
             Auth::Malformed => self.reply(ctx, id, 400, out),
             Auth::Ask(credential, ticket) => {

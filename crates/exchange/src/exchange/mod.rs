@@ -105,7 +105,7 @@ impl Exchange {
     pub const QUESTIONS: usize = 100_000;
 
     /// An exchange with what was stored: its keys ([`Keys::SPACE`]), if there are any, and its bindings.
-    /// `fresh` becomes the secret where none is stored.
+    /// `fresh` becomes the secret where none is stored: one and the same for all members of a group.
     pub fn new(config: Config, stored_keys: Option<[u8; 32]>, fresh: [u8; 32], location: Location) -> Self {
         let keys = Keys::new(stored_keys.unwrap_or(fresh));
         let mut exchange = Self {
@@ -115,7 +115,8 @@ impl Exchange {
             sent_by_tls: config.tls.unwrap_or(config.sip).to_string().into_bytes(),
             loop_seed: keys.loop_seed(),
             keys,
-            keys_stored: stored_keys.is_some(),
+            // Members of a group have one secret, which the first of them keeps.
+            keys_stored: stored_keys.is_some() || config.shard.own != 0,
             location,
             gatekeeper: Gatekeeper::new(&config),
             throttle: Throttle::default(),
@@ -151,10 +152,21 @@ impl Exchange {
         Events::SPACES.into_iter().chain(Messages::SPACES)
     }
 
-    /// Takes up subscriptions, publications and kept messages where they were left: (space, key, value) each.
+    /// Takes up subscriptions, publications and kept messages where they were left: (space, key, value) each. Of a
+    /// group every member is given all of them, and takes those that are its own.
     pub fn restore(mut self, stored: Vec<(&'static str, Vec<u8>, Vec<u8>)>, unix_ms: u64) -> Self {
+        let shard = self.config.shard;
+        let own = |(space, key, value): &(&str, Vec<u8>, Vec<u8>)| {
+            let of_events = || Events::resource_of(space, key, value);
+            match Messages::aor_of(space, key).or_else(of_events) {
+                Some(aor) => shard.serves(&self.keys, &aor),
+                // What cannot be read is counted once.
+                None => shard.own == 0,
+            }
+        };
+        let stored = stored.into_iter().filter(|record| shard.is_alone() || own(record));
         let (messages, events) =
-            stored.into_iter().partition::<Vec<_>, _>(|(space, ..)| Messages::SPACES.contains(space));
+            stored.partition::<Vec<_>, _>(|(space, ..)| Messages::SPACES.contains(space));
         self.events = Events::restore(EventConfig::new(&*self.config.domain), events, unix_ms);
         self.messages = Messages::restore(MessageConfig::default(), messages, unix_ms);
         self
@@ -304,6 +316,13 @@ impl Exchange {
         }
     }
 
+    /// The other member of the group whose message it is, if it is not one's own.
+    fn owner_elsewhere(&self, message: &Message) -> Option<u16> {
+        let shard = self.config.shard;
+        let owner = || shard.owner(&self.config, &self.keys, message.msg());
+        (!shard.is_alone()).then(owner).filter(|owner| *owner != shard.own)
+    }
+
     fn store_keys(&mut self, out: &mut Outbox) {
         if !self.keys_stored {
             let value = Some(self.keys.secret().to_vec());
@@ -318,7 +337,12 @@ impl Node for Exchange {
         self.unix_ms = ctx.unix_ms;
         let mut arrived = std::mem::take(&mut self.arrived);
         let taken = self.hub.input(ctx, &input, out, &mut arrived);
+        let handed = matches!(input, Input::Handed { .. });
         for (from, message) in arrived.drain(..) {
+            if !handed && let Some(owner) = self.owner_elsewhere(&message) {
+                self.hub.hand(owner, &from, message.msg().bytes(), out);
+                continue;
+            }
             if self.shed_at_the_door(ctx, from, &message, out) {
                 continue;
             }

@@ -64,7 +64,7 @@ impl Exchange {
     pub(super) fn report(&self) -> Status {
         let (aors, bindings) = self.location.count();
         let refused = &self.hub.refused;
-        json!({
+        let mut report = json!({
             "role": "exchange",
             "domain": self.config.domain,
             "sip": self.config.sip.to_string(),
@@ -95,7 +95,11 @@ impl Exchange {
             "garbage": refused.garbage,
             "invalid": refused.invalid,
             "broken_streams": refused.broken_streams,
-        })
+        });
+        if !self.config.shard.is_alone() {
+            report["handed"] = self.hub.handed.into();
+        }
+        report
     }
 
     pub(super) fn report_table(&self, table: &str, filter: &str) -> Status {
@@ -168,6 +172,7 @@ impl Exchange {
                 "Digest responses not looked at after too many wrong ones.",
                 self.throttle.refused,
             ),
+            ("handed_total", "Messages given to the worker whose they are.", self.hub.handed),
             ("calls_total", "Calls begun.", self.calls.begun),
             ("calls_answered_total", "Call legs answered.", self.calls.answered),
             (

@@ -7,7 +7,7 @@ use crate::config::Delivery;
 use crate::gruu::{self, Gruu};
 use crate::identity::{Sender, assert_identity};
 use crate::resolver::Location;
-use crate::{auth, route};
+use crate::{auth, route, shard};
 use causeway_node::{Ctx, Outbox, Question};
 use causeway_sip::locate::Candidate;
 use causeway_sip::proxy::Identity;
@@ -136,7 +136,12 @@ impl Exchange {
         let (own, _) = route::own_routes(&self.config, &self.keys, msg);
         change.way.lead(edit, msg, own);
         if route::begins_dialog(msg) {
-            let proof = self.keys.mac("route", msg.call_id().unwrap_or_default());
+            let call_id = msg.call_id().unwrap_or_default();
+            let mut proof = self.keys.mac("route", call_id);
+            if !self.config.shard.is_alone() {
+                let tag = shard::of_request(&self.config, &self.keys, msg);
+                proof.push_str(&self.config.shard.param(&self.keys, tag, call_id));
+            }
             // Towards the callee first: RFC 5658 §5, two where the transports differ.
             let secure =
                 msg.request_uri().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));

@@ -134,6 +134,11 @@ impl Messages {
         messages
     }
 
+    /// The user for whom a stored message is kept; `None` if it cannot be read, or is of no space of ours.
+    pub(crate) fn aor_of(space: &str, key: &[u8]) -> Option<Vec<u8>> {
+        (space == StoredMessage::SPACE).then(|| queue::read_key(key)).flatten().map(|(aor, _)| aor.to_vec())
+    }
+
     fn take_back(&mut self, key: &[u8], value: &[u8], unix_ms: u64) -> Option<()> {
         let (aor, number) = queue::read_key(key)?;
         let kept = Kept::read(number, value)?;

@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
-use causeway_exchange::{Config, Exchange, Location};
-use causeway_node::{Class, Credential, Credentials, Flow};
+use causeway_exchange::{Config, Exchange, Keys, Location, Shard};
+use causeway_node::{Class, Credential, Credentials, Flow, Status};
 use causeway_sim::{NodeId, Peer, World};
 use causeway_sip::digest::{self, Algorithm, Ha1};
 use causeway_sip::{HeaderId, Message, Method, RequestBuilder, response_to};
@@ -13,9 +13,14 @@ use std::time::Duration;
 pub const EXCHANGE: &str = "198.51.100.1:5060";
 pub const CONTACT: (&str, &str) = ("Contact", "<sip:alice@192.0.2.1:5060>");
 
+/// How many exchanges share the address: `tests/sharded.rs` runs the other tests once more.
+pub const SHARDS: u16 = if matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"sharded") { 3 } else { 1 };
+
 pub struct Bench {
     pub world: World,
+    /// The exchange; of several that share its address, the first.
     pub exchange: NodeId,
+    pub members: Vec<NodeId>,
     pub client: NodeId,
     serial: u32,
 }
@@ -34,6 +39,16 @@ pub fn authority(credential: &Credential) -> Credentials {
     }
 }
 
+fn add(sum: &mut Status, other: &Status) {
+    match (sum, other) {
+        (Status::Object(sum), Status::Object(other)) => {
+            other.iter().for_each(|(name, value)| add(&mut sum[name], value));
+        }
+        (sum, Status::Number(other)) => *sum = (sum.as_u64().unwrap() + other.as_u64().unwrap()).into(),
+        _ => {}
+    }
+}
+
 pub fn config() -> Config {
     Config::new("example.com", EXCHANGE.parse().unwrap())
 }
@@ -47,14 +62,75 @@ impl Bench {
         let mut world = World::new(7);
         world.authority(authority);
         let operator = world.host(&["198.51.100.1"]);
-        let node = Exchange::new(config, None, [1; 32], Location::default());
-        let exchange = world.add(operator, "exchange", node);
+        let members: Vec<NodeId> = (0..SHARDS)
+            .map(|own| {
+                let config = Config { shard: Shard { own, of: SHARDS }, ..config.clone() };
+                let node = Exchange::new(config, None, [1; 32], Location::default());
+                world.add(operator, &format!("exchange-{own}"), node)
+            })
+            .collect();
+        if SHARDS > 1 {
+            world.group(&members);
+        }
+        let exchange = members[0];
         let host = world.host(&["192.0.2.1"]);
         let client = world.add(host, "client", Peer::new());
         let local: SocketAddr = "192.0.2.1:5060".parse().unwrap();
         world.with::<Peer, _>(client, |_, _, out| out.bind(Flow(0), local, Class::Signalling));
         world.run_for(Duration::from_millis(100));
-        Self { world, exchange, client, serial: 0 }
+        Self { world, exchange, members, client, serial: 0 }
+    }
+
+    /// The status of the exchange; of several, the sum of their numbers.
+    pub fn status(&self) -> Status {
+        let mut all = self.members.iter().map(|member| self.world.status(*member));
+        let mut sum = all.next().unwrap();
+        all.for_each(|other| add(&mut sum, &other));
+        sum
+    }
+
+    /// Addresses of record with a binding, and bindings.
+    pub fn bindings(&self) -> (usize, usize) {
+        let counts =
+            self.members.iter().map(|member| self.world.node::<Exchange>(*member).location().count());
+        counts.fold((0, 0), |sum, of_one| (sum.0 + of_one.0, sum.1 + of_one.1))
+    }
+
+    pub fn set_commit_delay(&mut self, delay: Duration) {
+        self.members.iter().for_each(|member| self.world.set_commit_delay(*member, delay));
+    }
+
+    /// What the exchange has on disk.
+    pub fn records(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+        let all = self.members.iter().flat_map(|member| self.world.records(*member));
+        all.filter_map(|record| Some((record.space, record.key, record.value?))).collect()
+    }
+
+    /// The lines that it has written to a journal.
+    pub fn lines(&self, journal: &str) -> Vec<&str> {
+        self.members.iter().flat_map(|member| self.world.lines(*member, journal)).collect()
+    }
+
+    /// Calls a method of the exchange, of each if it is several; the result is that of the last.
+    pub fn each<R>(&mut self, mut act: impl FnMut(&mut Exchange) -> R) -> R {
+        let all = self.members.iter();
+        let results = all.map(|member| self.world.with(*member, |exchange, _, _| act(exchange)));
+        results.last().unwrap()
+    }
+
+    /// A new process on this disk.
+    pub fn restart(&mut self, config: &Config, records: &[(&'static str, Vec<u8>, Vec<u8>)]) {
+        let of_space = |wanted| records.iter().filter(move |(space, ..)| *space == wanted);
+        let keys: [u8; 32] = of_space(Keys::SPACE).next().unwrap().2.clone().try_into().unwrap();
+        let bindings = of_space("binding").map(|(_, key, value)| (key.clone(), value.clone()));
+        let locations = Location::restore_for(SHARDS, keys, bindings, 0);
+        self.members.iter().for_each(|member| self.world.kill(*member));
+        let members = self.members.clone().into_iter().zip(locations);
+        for ((member, location), own) in members.zip(0..) {
+            let config = Config { shard: Shard { own, of: SHARDS }, ..config.clone() };
+            let again = Exchange::new(config, Some(keys), [9; 32], location).restore(records.to_vec(), 0);
+            self.world.restart(member, again);
+        }
     }
 
     pub fn request(&mut self, method: Method<'_>, uri: &str, who: &str) -> RequestBuilder {

@@ -66,6 +66,11 @@ impl Mail {
         sent
     }
 
+    /// Wakes the worker for nothing in particular.
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
@@ -113,7 +118,7 @@ impl Engine {
         let nodes: Map<String, Status> =
             self.nodes.iter().map(|m| (m.name.clone(), m.node.status(self.now))).collect();
         let journals: Vec<Status> =
-            self.nodes.iter().flat_map(|m| &m.lines).map(|(_, log)| log.status()).collect();
+            self.nodes.iter().flat_map(Member::journals).map(|(_, log)| log.status()).collect();
         let mut status = json!({
             "worker": self.name,
             "counters": self.counters.status(self.connections),
@@ -133,11 +138,13 @@ impl Engine {
     fn figures(&self) -> Figures {
         let mut worker = Metrics::default();
         self.counters.metrics(self.connections, &mut worker);
-        for (journal, log) in self.nodes.iter().flat_map(|m| &m.lines) {
+        let lost: u64 = self.nodes.iter().filter_map(|m| m.group.as_ref()).map(|group| group.lost()).sum();
+        worker.counter("worker_handed_lost_total", "What other workers had no room for", &[], lost);
+        for (journal, log) in self.nodes.iter().flat_map(Member::journals) {
             let labels = [("journal", *journal)];
             worker.counter("journal_lines_total", "Lines written to a journal", &labels, log.written());
         }
-        for (journal, log) in self.nodes.iter().flat_map(|m| &m.lines) {
+        for (journal, log) in self.nodes.iter().flat_map(Member::journals) {
             let help = "Lines that a journal has lost: no room, or a failed write";
             worker.counter("journal_lines_lost_total", help, &[("journal", *journal)], log.lost());
         }
@@ -146,7 +153,10 @@ impl Engine {
             member.node.metrics(self.now, &mut metrics);
             (member.name.clone(), metrics)
         };
-        Figures { worker: (self.name.clone(), worker), nodes: self.nodes.iter().map(of_node).collect() }
+        Figures {
+            workers: vec![(self.name.clone(), worker)],
+            nodes: self.nodes.iter().map(of_node).collect(),
+        }
     }
 
     fn reload(&mut self, settings: &Status) -> Result<(), String> {

@@ -17,13 +17,13 @@ pub(crate) struct Moving {
 }
 
 impl Engine {
-    /// Gives a connection to a sibling. Nothing is read from it in between: what arrives waits in the socket.
+    /// Gives a connection to another member of the node's group. Nothing is read from it in between: what arrives waits in the socket.
     pub(super) fn hand_over(&mut self, node: usize, flow: Flow, to: u16, unread: &[u8]) {
         let Some(token) = self.flow_token(node, flow) else { return };
         let Some(stream) = self.take_stream(token) else { return };
         let name = self.nodes[node].name.clone();
         let moving = Moving { node: name, stream, unread: unread.to_vec() };
-        let mail = self.siblings.as_ref().and_then(|siblings| siblings.mail(to));
+        let mail = self.nodes[node].group.as_ref().and_then(|group| group.mail(to));
         if mail.is_some_and(|mail| mail.send(Command::Adopt(Box::new(moving)))) {
             self.counters.handed_over += 1;
         } else {
@@ -54,7 +54,7 @@ impl Engine {
         }
     }
 
-    /// Takes a connection from a sibling.
+    /// Takes a connection from another member.
     pub(super) fn adopt(&mut self, moving: Moving) {
         let Moving { node, mut stream, unread } = moving;
         let node = self.nodes.iter().position(|member| member.name == node);

@@ -1,8 +1,8 @@
 //! Listeners, and how many they let in.
 
+use super::group::Sharing;
 use super::stream::{State, Stream, explain, reason};
 use super::{Engine, Kind, Token};
-use crate::siblings::Sibling;
 use crate::sys::IN;
 use crate::worker::Options;
 use causeway_node::{Class, Flow, Transport};
@@ -43,7 +43,8 @@ impl Engine {
             return self.listen_inside(node, flow, local, transport);
         }
         let what = if transport == Transport::Tls { "tls" } else { "tcp" };
-        let listener = open_listener(local, self.siblings.as_ref()).and_then(|socket| {
+        let sharing = self.sharing(node, local);
+        let listener = open_listener(local, sharing).and_then(|socket| {
             if transport == Transport::Tls && self.nodes[node].server.is_none() {
                 return Err(io::Error::other("no certificate was given for this node"));
             }
@@ -188,23 +189,13 @@ impl Engine {
     }
 }
 
-/// Siblings share the port (SO_REUSEPORT, socket(7)): the kernel gives each new connection to one of them. The first
-/// makes sure that nobody else has it, who could share it as well.
-fn open_listener(local: SocketAddr, siblings: Option<&Sibling>) -> io::Result<TcpListener> {
-    let open = |shared: bool| -> io::Result<Socket> {
-        let socket =
-            Socket::new(Domain::for_address(local), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(shared)?;
-        if local.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.bind(&local.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket)
-    };
-    if siblings.is_some_and(Sibling::is_first) {
-        drop(open(false)?);
+fn open_listener(local: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(local), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
     }
-    Ok(open(siblings.is_some())?.into())
+    sharing.bind(&socket, local)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }

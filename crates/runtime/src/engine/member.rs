@@ -1,6 +1,7 @@
 //! A node and what belongs to it.
 
 use super::{Mail, Token};
+use crate::group::Membership;
 use crate::linelog::LineLog;
 use crate::persist::Journal;
 use crate::worker::{Authority, Setup};
@@ -45,14 +46,22 @@ pub(crate) struct Member {
     pub authority: Option<Box<dyn Authority>>,
     pub server: Option<crate::tls::Server>,
     pub client: Option<crate::tls::Client>,
-    /// The last figure told by [`Node::pressure`].
-    pub pressure: u8,
+    /// The last figure told by [`Node::pressure`]: the higher one of the next two.
+    pressure: u8,
+    /// How full its ports were found.
+    of_ports: u8,
+    /// How full its lanes in a group were found.
+    of_group: u8,
+    pub group: Option<Membership>,
     pub lines: Vec<(&'static str, LineLog)>,
     next_accepted: u32,
 }
 
 impl Member {
     pub fn new(index: usize, setup: Setup, mail: Mail) -> std::io::Result<Self> {
+        if let Some(group) = &setup.group {
+            group.sit(mail.clone());
+        }
         let mut out = Outbox::default();
         if !tracing::enabled!(tracing::Level::DEBUG) {
             out.listen_from(causeway_node::Level::Info);
@@ -68,9 +77,36 @@ impl Member {
             server: setup.server,
             client: setup.client,
             pressure: 0,
+            of_ports: 0,
+            of_group: 0,
+            group: setup.group,
             lines: setup.lines,
             next_accepted: Flow::ACCEPTED,
         })
+    }
+
+    /// The journals that it answers for: those of a group are its first member's.
+    pub fn journals(&self) -> &[(&'static str, LineLog)] {
+        let answers = self.group.as_ref().is_none_or(|group| group.own() == 0);
+        if answers { &self.lines } else { &[] }
+    }
+
+    pub fn press_by_ports(&mut self, percent: u8) {
+        self.of_ports = percent;
+        self.press();
+    }
+
+    pub fn press_by_group(&mut self, percent: u8) {
+        self.of_group = percent;
+        self.press();
+    }
+
+    fn press(&mut self) {
+        let percent = self.of_ports.max(self.of_group);
+        if percent != self.pressure {
+            self.pressure = percent;
+            self.node.pressure(percent);
+        }
     }
 
     /// An id for an accepted connection; ids return only after two thousand million others.

@@ -3,6 +3,7 @@
 mod clock;
 mod command;
 mod connection;
+mod group;
 mod handover;
 mod handshakes;
 mod inside;
@@ -20,7 +21,6 @@ pub(crate) use ready::Ready;
 
 use crate::counters::Counters;
 use crate::resolve::Resolver;
-use crate::siblings::Sibling;
 use crate::sys::{Epoll, Event, IN, RecvBatch, SendBatch};
 use crate::worker::{Error, Options};
 use causeway_node::{Answer, Ctx, Flow, Input, Time, Timers};
@@ -122,7 +122,6 @@ pub(crate) struct Engine {
     draining: bool,
     stopping: bool,
     failure: Option<Error>,
-    siblings: Option<Sibling>,
 }
 
 impl Engine {
@@ -133,7 +132,6 @@ impl Engine {
         mail: Mail,
         commands: Receiver<Command>,
         ready: Arc<Ready>,
-        siblings: Option<Sibling>,
     ) -> std::io::Result<Self> {
         let (main, media) = (Epoll::new()?, Epoll::new()?);
         main.add(mail.bell(), Token::MAIL.0, IN)?;
@@ -172,7 +170,6 @@ impl Engine {
             draining: false,
             stopping: false,
             failure: None,
-            siblings,
         })
     }
 
@@ -196,13 +193,15 @@ impl Engine {
                 return Ok(());
             }
             events.clear();
-            let timeout = self.timeout();
+            let timeout = self.doze(self.timeout());
             self.main.wait(timeout, &mut events).map_err(|e| Error::System("epoll", e.to_string()))?;
+            self.awake();
             self.counters.wakes += 1;
             self.read_clock();
             for event in &events {
                 self.event(*event);
             }
+            self.take_handed();
             self.tick();
             self.expire();
         }
@@ -251,6 +250,7 @@ impl Engine {
             self.deliver_later();
             self.deliver_inside();
         }
+        self.post();
         let sent = self.send.flush();
         self.counters.sent(sent);
         self.choose_tick();
@@ -318,15 +318,15 @@ impl Engine {
 
     /// Whether nothing is left to do for a worker that shall end.
     fn finished(&self) -> bool {
-        if self.stopping {
-            return true;
+        if self.stopping || !self.draining {
+            return self.stopping;
         }
-        self.draining
-            && !self.busy
+        let settled = !self.busy
             && self.nodes.iter().all(|m| m.node.drained() && m.journal.is_idle())
             && self.socks.iter().all(|(_, sock)| match &sock.kind {
                 Kind::Stream(s) => s.queued() == 0 && !matches!(s.state, State::Leaving | State::Shut),
                 _ => true,
-            })
+            });
+        self.groups_drained(settled)
     }
 }

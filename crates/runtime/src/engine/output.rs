@@ -35,6 +35,11 @@ impl Engine {
             }
             Output::Connect { flow, connect } => self.connect(node, flow, connect),
             Output::Close { flow } => self.close(node, flow),
+            Output::Hand { to, bytes } => {
+                if let Some(group) = &mut self.nodes[node].group {
+                    group.hand(to, bytes);
+                }
+            }
             Output::HandOver { flow, to, bytes } => self.hand_over(node, flow, to, bytes),
             Output::Persist { seq, record } => self.nodes[node].journal.write(seq, record.clone()),
             Output::Ask { id, question } => self.ask(node, id, question),

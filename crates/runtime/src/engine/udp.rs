@@ -1,5 +1,6 @@
 //! Datagrams of the kernel.
 
+use super::group::Sharing;
 use super::stream::Secured;
 use super::{Engine, HEAVY, Kind, Later, Opening, Token};
 use crate::sys::{BATCH, IN, force_receive_buffer, receive_queue};
@@ -29,7 +30,9 @@ impl Engine {
         if self.inside.has(local.ip()) {
             return self.bind_inside(node, flow, local);
         }
-        let bound = open_udp(local, class).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        // Media ports are each member's own.
+        let sharing = if class == Class::Media { Sharing::Alone } else { self.sharing(node, local) };
+        let bound = open_udp(local, class, sharing).and_then(|socket| Ok((socket.local_addr()?, socket)));
         match bound {
             Ok((local, socket)) => {
                 let media = class == Class::Media;
@@ -107,10 +110,8 @@ impl Engine {
             let waiting =
                 if media || n < limit || round == 0 { 0 } else { receive_queue(socket.as_fd()).unwrap_or(0) };
             self.counters.datagrams_in += n as u64;
-            let member = &mut self.nodes[node];
-            if !media && member.pressure != waiting {
-                member.pressure = waiting;
-                member.node.pressure(waiting);
+            if !media {
+                self.nodes[node].press_by_ports(waiting);
             }
             for i in 0..n {
                 if let Some(got) = recv.get(i) {
@@ -144,12 +145,12 @@ impl Engine {
     }
 }
 
-fn open_udp(local: SocketAddr, class: Class) -> io::Result<UdpSocket> {
+fn open_udp(local: SocketAddr, class: Class, sharing: Sharing) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(local), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     if local.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    socket.bind(&local.into())?;
+    sharing.bind(&socket, local)?;
     if class == Class::Signalling {
         // Best effort: a burst of retransmissions shall not be lost because we were busy for a moment. Without
         // CAP_NET_ADMIN the system caps it at net.core.rmem_max.

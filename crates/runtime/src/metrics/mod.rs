@@ -8,9 +8,9 @@
 mod process;
 mod text;
 
+use crate::merge;
 use crate::worker::Handle;
 use causeway_node::Metrics;
-use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What one worker and its nodes count.
+/// What a worker and its nodes count; of a group, all its workers.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// The worker's name and its own figures.
-    pub worker: (String, Metrics),
+    /// The workers' names and their own figures.
+    pub workers: Vec<(String, Metrics)>,
     /// The nodes' names and theirs.
     pub nodes: Vec<(String, Metrics)>,
 }
@@ -158,14 +158,13 @@ fn left(until: Instant) -> io::Result<Duration> {
 /// The whole page.
 fn page(workers: &[Handle]) -> Result<String, String> {
     let mut page = text::Page::default();
-    let mut named = HashSet::new();
-    for worker in workers {
-        let figures = worker.metrics(PATIENCE).map_err(|gone| format!("{}: {gone}", worker.name()))?;
-        page.add("worker", &figures.worker.0, &figures.worker.1);
+    let ask = |worker: &Handle| worker.metrics(PATIENCE).map_err(|gone| format!("{}: {gone}", worker.name()));
+    for figures in merge::collect(workers, ask, merge::add_figures)? {
+        for (worker, metrics) in &figures.workers {
+            page.add("worker", worker, metrics);
+        }
         for (node, metrics) in &figures.nodes {
-            // Siblings run nodes of one name: their workers have names of their own.
-            let first = named.insert(node.clone());
-            page.add("node", if first { node } else { &figures.worker.0 }, metrics);
+            page.add("node", node, metrics);
         }
     }
     process::add(&mut page);

@@ -1,6 +1,6 @@
 //! The connections of a hub.
 
-use super::{Hub, proves};
+use super::{Hub, group, proves};
 use crate::Framer;
 use crate::transaction::Transport;
 use causeway_node::{Class, Connect, Dscp, Flow, Outbox, Time, Timers, Transport as Wire};
@@ -27,6 +27,10 @@ pub(super) struct Connection {
     waiting_bytes: usize,
     since: Time,
     last_used: Time,
+    /// The member of the group whose socket it is, and its id there; `None` for one's own.
+    owner: Option<(u16, Flow)>,
+    /// The members that have been told of it, one bit each.
+    told: u64,
 }
 
 impl Connection {
@@ -44,7 +48,32 @@ impl Connection {
             waiting_bytes: 0,
             since: Time::ZERO,
             last_used: Time::ZERO,
+            owner: None,
+            told: 0,
         }
+    }
+
+    /// One that another member of the group has told of; `owner` is that member, and the connection's id there.
+    pub fn of_member(
+        owner: (u16, Flow),
+        peer: SocketAddr,
+        local: SocketAddr,
+        transport: Transport,
+        names: &[String],
+        server_name: Option<&str>,
+    ) -> Self {
+        let server_name = server_name.map(str::to_owned);
+        Self { owner: Some(owner), server_name, ..Self::accepted(peer, local, transport, names) }
+    }
+
+    /// The name that it was opened for; `None` where the peer has opened it.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// Whether a member of the group knows of it.
+    pub fn is_told(&self, member: u16) -> bool {
+        self.owner.is_some_and(|(owner, _)| owner == member) || self.told & bit(member) != 0
     }
 
     /// One that the peer has opened.
@@ -69,6 +98,10 @@ impl Connection {
             false => idle,
         }
     }
+}
+
+fn bit(member: u16) -> u64 {
+    1u64.checked_shl(u32::from(member)).unwrap_or(0)
 }
 
 /// What has become of a message.
@@ -96,7 +129,13 @@ pub(super) struct Table {
     timers: Timers<Flow>,
     /// What was closed here and not yet reported; as many as there are connections at most.
     ended: Vec<Flow>,
+    /// The connections of other members of the group, as many as those have, by owner and id there.
+    foreign: HashMap<(u16, Flow), Flow>,
+    next_foreign: u32,
 }
+
+/// Ids of other members' connections here: between those that a hub opens and those that a driver accepts.
+const FOREIGN: std::ops::Range<u32> = 1 << 30..Flow::ACCEPTED;
 
 impl Table {
     pub fn new(first: u32, span: u32, idle: Duration) -> Self {
@@ -111,16 +150,19 @@ impl Table {
             dscp: Dscp::DEFAULT,
             timers: Timers::default(),
             ended: Vec::new(),
+            foreign: HashMap::new(),
+            next_foreign: FOREIGN.start,
         }
     }
 
+    /// Connections of one's own.
     pub fn len(&self) -> usize {
-        self.all.len()
+        self.all.len() - self.foreign.len()
     }
 
     pub fn count(&self, transport: Transport) -> usize {
         match transport {
-            Transport::Tcp => self.all.len() - self.tls,
+            Transport::Tcp => self.len() - self.tls,
             Transport::Tls => self.tls,
             Transport::Udp | Transport::Tunnel => 0,
         }
@@ -186,6 +228,40 @@ impl Table {
         self.all.insert(flow, connection);
     }
 
+    /// Another member has told of a connection of its own. One that it had under the same id is gone then.
+    pub fn learn(&mut self, connection: Connection) {
+        let Some((owner, flow)) = connection.owner else { return };
+        self.lose(owner, flow);
+        let mut free = self.next_foreign;
+        while self.all.contains_key(&Flow(free)) {
+            free = after(free);
+        }
+        self.next_foreign = after(free);
+        self.foreign.insert((owner, flow), Flow(free));
+        self.by_peer.entry((connection.peer, connection.transport)).or_default().push(Flow(free));
+        self.all.insert(Flow(free), connection);
+    }
+
+    /// Another member's connection is gone: reported by the next [`Table::close_idle`].
+    pub fn lose(&mut self, owner: u16, flow: Flow) {
+        if let Some(flow) = self.foreign.remove(&(owner, flow)) {
+            self.all.remove(&flow).inspect(|connection| self.forget_peer(flow, connection));
+            self.ended.push(flow);
+        }
+    }
+
+    /// The id here of another member's connection.
+    pub fn of_member(&self, owner: u16, flow: Flow) -> Option<Flow> {
+        self.foreign.get(&(owner, flow)).copied()
+    }
+
+    /// A member knows of a connection from now on.
+    pub fn tell(&mut self, flow: Flow, member: u16) {
+        if let Some(connection) = self.all.get_mut(&flow) {
+            connection.told |= bit(member);
+        }
+    }
+
     /// A connection asked for is open: the messages that have waited for it, or `None` if nobody asked.
     pub fn opened(
         &mut self,
@@ -224,6 +300,10 @@ impl Table {
     pub fn send(&mut self, now: Time, flow: Flow, message: &[u8], out: &mut Outbox) -> Sent {
         let Some(connection) = self.all.get_mut(&flow) else { return Sent::Dropped };
         connection.last_used = now;
+        if let Some((owner, flow)) = connection.owner {
+            group::send(owner, flow, message, out);
+            return Sent::From(connection.local);
+        }
         if connection.open {
             out.stream(flow, message);
             return Sent::From(connection.local);
@@ -257,7 +337,8 @@ impl Table {
     /// opens many does not drive out those that are in use.
     pub fn close_oldest(&mut self, out: &mut Outbox) {
         let worth = |c: &Connection| c.spoke || c.server_name.is_some();
-        let oldest = self.all.iter().min_by_key(|(flow, c)| (worth(c), c.last_used, **flow));
+        let own = self.all.iter().filter(|(_, connection)| connection.owner.is_none());
+        let oldest = own.min_by_key(|(flow, c)| (worth(c), c.last_used, **flow));
         let oldest = oldest.map(|(flow, _)| *flow);
         if let Some(flow) = oldest {
             self.close(flow, out);
@@ -267,17 +348,26 @@ impl Table {
     /// Closes a connection, to be reported by the next [`Table::close_idle`].
     pub fn close(&mut self, flow: Flow, out: &mut Outbox) {
         out.close(flow);
-        self.remove(flow);
+        self.remove(flow, out);
         // An element that never asks gets no list that grows.
         if self.ended.len() < Hub::CONNECTIONS {
             self.ended.push(flow);
         }
     }
 
-    pub fn remove(&mut self, flow: Flow) -> Option<Connection> {
+    /// Removes a connection of one's own, and tells those members of the group who know of it.
+    pub fn remove(&mut self, flow: Flow, out: &mut Outbox) -> Option<Connection> {
         let connection = self.all.remove(&flow)?;
         self.timers.cancel(flow);
         self.tls -= usize::from(connection.transport == Transport::Tls);
+        self.forget_peer(flow, &connection);
+        (0..Hub::MEMBERS)
+            .filter(|member| connection.told & bit(*member) != 0)
+            .for_each(|to| group::gone(to, flow, out));
+        Some(connection)
+    }
+
+    fn forget_peer(&mut self, flow: Flow, connection: &Connection) {
         let key = (connection.peer, connection.transport);
         if let Some(flows) = self.by_peer.get_mut(&key) {
             flows.retain(|other| *other != flow);
@@ -285,6 +375,9 @@ impl Table {
                 self.by_peer.remove(&key);
             }
         }
-        Some(connection)
     }
+}
+
+fn after(foreign: u32) -> u32 {
+    if foreign + 1 < FOREIGN.end { foreign + 1 } else { FOREIGN.start }
 }

@@ -33,12 +33,16 @@ impl Agent {
         out: &mut Outbox,
     ) {
         let accepted = answer.status().is_some_and(|status| (200..300).contains(&status));
-        let Some(request) = self.half.core.request(id).filter(|_| accepted).cloned() else { return };
-        let request = request.msg();
+        let Some(stored) = self.half.core.request(id).filter(|_| accepted).cloned() else { return };
+        let request = stored.msg();
         if request.method() != Method::Register {
             return;
         }
+        if let Some(from) = self.half.core.from(id) {
+            self.phones.keep_register(&stored, from);
+        }
         let Some(aor) = request.to().and_then(|to| identity(to.uri)) else { return };
+        self.registered_there(id, &aor);
         match self.phones.registered_until(&aor) {
             Some(until) => {
                 let credential = credential(request);

@@ -2,6 +2,7 @@
 
 mod config;
 mod demand;
+mod handover;
 mod keys;
 mod metrics;
 mod phones;
@@ -34,6 +35,8 @@ pub struct Agent {
     uplink: Uplink,
     /// The link of the session, with a connection or without.
     session: Option<usize>,
+    /// The tunnel to a contact point that is going, while calls end there and the rest moves.
+    handover: Option<handover::Handover>,
     /// Tickets on their way to the disk: the record, and the name of their link.
     tickets: VecDeque<(u64, Flow)>,
     /// What was on disk, until the start.
@@ -69,6 +72,7 @@ impl Agent {
             half,
             uplink: Uplink::new(),
             session: None,
+            handover: None,
             tickets: VecDeque::new(),
             restored: records.into_iter().collect(),
             key: None,
@@ -109,7 +113,7 @@ impl Agent {
     /// The link that takes requests: the tunnel is up, or will be soon.
     fn link(&self) -> Option<usize> {
         let lives = |id: &usize| self.half.links.get(*id).is_some_and(|link| link.tunnel.lives());
-        self.session.filter(lives)
+        self.session.filter(lives).or_else(|| self.leaving().filter(lives))
     }
 
     fn opened(
@@ -120,6 +124,8 @@ impl Agent {
         exporter: Option<[u8; 32]>,
         out: &mut Outbox,
     ) {
+        // A tunnel that is being left stays where it is.
+        self.set_aside();
         let again = self.session.filter(|id| self.half.ask_again(ctx.now, *id, (flow, peer), exporter, out));
         let link = match again {
             Some(link) => {
@@ -162,9 +168,13 @@ impl Agent {
                 out.notice(Level::Info, format!("tunnel to {} is up", self.contact()));
                 self.offer_keys(ctx, id, out);
                 self.offer_again(ctx, out);
+                self.move_registrations(ctx, out);
             }
             if heard.ticket {
                 self.keep_ticket(id, out);
+            }
+            if let Some(grace) = heard.leaving {
+                self.contact_leaves(ctx, id, grace, out);
             }
             self.receive(ctx, out);
             let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::intercepted);
@@ -177,6 +187,9 @@ impl Agent {
 
     /// The tunnel has lost its connection: what is on it waits for another one, or ends.
     fn lose_tunnel(&mut self, ctx: &mut Ctx<'_>, id: usize, lost: Lost, out: &mut Outbox) {
+        if self.leaving() == Some(id) {
+            return self.left(ctx, id, &lost, out);
+        }
         if lost.unwanted {
             self.uplink.be_patient();
         }
@@ -242,6 +255,7 @@ impl Agent {
             self.lose_tunnel(ctx, id, lost, out);
         }
         self.uplink.timeout(ctx, &self.config, out);
+        self.move_more(ctx, out);
         while self.waiting.front().is_some_and(|(_, until)| *until <= ctx.now) {
             if let Some((id, _)) = self.waiting.pop_front() {
                 self.reply(ctx, id, 503, Some("No Tunnel To The Operator"), out);
@@ -300,11 +314,15 @@ impl Agent {
         if !self.drained() {
             return;
         }
-        if let State::Open { link, .. } = self.uplink.state
-            && let Some(link) = self.half.links.get_mut(link)
-        {
-            link.tunnel.goodbye(GoodbyeReason::ShuttingDown, "the agent stops");
-            link.wake(out);
+        let open = match self.uplink.state {
+            State::Open { link, .. } => Some(link),
+            _ => None,
+        };
+        for id in [open, self.leaving()].into_iter().flatten() {
+            if let Some(link) = self.half.links.get_mut(id) {
+                link.tunnel.goodbye(GoodbyeReason::ShuttingDown, "the agent stops");
+                link.wake(out);
+            }
         }
         self.uplink.state = State::Stopped;
     }
@@ -340,6 +358,7 @@ impl Node for Agent {
     fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         self.take(ctx, input, out);
         self.half.serve(out);
+        self.let_go(ctx, out);
         if self.draining && self.uplink.state != State::Stopped {
             self.drain(out);
         }
@@ -350,7 +369,8 @@ impl Node for Agent {
         let queue = self.waiting.front().map(|(_, until)| *until);
         let demand = self.config.on_demand.map(|_| self.demand.deadline());
         let keys = self.registrations.deadline();
-        [self.half.deadline(), self.uplink.deadline(), queue, keys, demand, Some(self.sweep)]
+        let handover = self.handover.as_ref().and_then(handover::Handover::deadline);
+        [self.half.deadline(), self.uplink.deadline(), queue, keys, demand, handover, Some(self.sweep)]
             .into_iter()
             .flatten()
             .min()

@@ -4,7 +4,7 @@ use crate::keys::identity;
 use crate::records::{put, remove, value_of};
 use causeway_node::{Ctx, Outbox, Record, Time};
 use causeway_sip::transaction::{Hop, Transport};
-use causeway_sip::{Contact, Method, Msg, Uri};
+use causeway_sip::{Contact, Message, Method, Msg, Uri};
 use serde_json::json;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) const SPACE: &str = "agent.phone";
 /// Contacts remembered at most; the one unused for longest gives way.
 const MAX_PHONES: usize = 10_000;
+/// A longer REGISTER is not kept, and its phone registers anew by itself.
+const MAX_REGISTER: usize = 4096;
 /// A contact that is neither registered nor seen for this long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
@@ -23,6 +25,8 @@ pub(super) struct Phone {
     /// What it is registered as, until when.
     pub registered: Option<(String, Time)>,
     seen: Time,
+    /// The REGISTER that was accepted last, and where it came from.
+    register: Option<(Message, Hop)>,
     /// It has a record.
     kept: bool,
 }
@@ -52,8 +56,8 @@ impl Phones {
                 Some(phone) => (phone.hop, phone.seen) = (hop, now),
                 None => {
                     self.make_room();
-                    self.by_contact
-                        .insert(addr.uri.into(), Phone { hop, registered: None, seen: now, kept: false });
+                    let phone = Phone { hop, registered: None, seen: now, register: None, kept: false };
+                    self.by_contact.insert(addr.uri.into(), phone);
                 }
             }
         }
@@ -83,7 +87,8 @@ impl Phones {
             };
             let until = now + Duration::from_millis(until - unix_ms);
             let hop = hop(peer, out);
-            let phone = Phone { hop, registered: Some((aor, until)), seen: now, kept: true };
+            let registered = Some((aor, until));
+            let phone = Phone { hop, registered, seen: now, register: None, kept: true };
             self.by_contact.insert(record.key.clone().into(), phone);
         }
     }
@@ -124,6 +129,25 @@ impl Phones {
                 remove(SPACE, contact, out);
             }
         }
+    }
+
+    /// Keeps a REGISTER that was accepted, to say it again to another contact point.
+    pub(super) fn keep_register(&mut self, request: &Message, from: Hop) {
+        if request.msg().bytes().len() > MAX_REGISTER {
+            return;
+        }
+        for contact in request.msg().contacts().flatten() {
+            let Contact::Addr(addr) = contact else { continue };
+            if let Some(phone) = self.by_contact.get_mut(addr.uri) {
+                phone.register = Some((request.clone(), from));
+            }
+        }
+    }
+
+    /// The REGISTERs of all who are registered, with where they came from.
+    pub(super) fn registers(&self, now: Time) -> Vec<(Message, Hop)> {
+        let registered = self.by_contact.values().filter(|phone| phone.is_registered(now));
+        registered.filter_map(|phone| phone.register.clone()).collect()
     }
 
     /// What a contact is registered as.

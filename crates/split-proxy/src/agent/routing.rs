@@ -44,7 +44,7 @@ impl Agent {
         if self.draining && msg.method() == Method::Invite && msg.to_tag().is_none() {
             return self.reply(ctx, id, 503, Some("Shutting Down"), out);
         }
-        match self.link() {
+        match self.link_for(msg, true) {
             Some(link) => self.forward_up(ctx, id, message, from, link, out),
             None if self.waiting.len() < self.config.queue => {
                 self.waiting.push_back((id, ctx.now + self.config.patience));
@@ -72,6 +72,7 @@ impl Agent {
         if msg.method() == Method::Register && !msg.has_token(HeaderId::Supported, b"path") {
             self.edit.append(msg, b"Supported", &[b"path"]);
         }
+        self.note_moving(id, msg, link);
         let mut passing = passing(ctx.now, link, message, true, Some(from.peer));
         passing.keys = self.lane_keys(link, msg, true);
         if self.lacks_key(link, msg, passing.keys) {
@@ -167,7 +168,10 @@ impl Agent {
             let ours = |value: &[u8]| crate::half::leads_to(value, self.config.listen);
             self.edit.remove_values(msg, HeaderId::RecordRoute, ours);
         }
-        let link = if from_phone { self.link() } else { self.half.links.of(&asker) };
+        let link = match from_phone {
+            true => self.half.calls.link_of(id).or_else(|| self.link()),
+            false => self.half.links.of(&asker),
+        };
         if let Some(link) = link {
             let phone = if from_phone { Some(asker) } else { self.phone_of(ctx.now, id, out) };
             let near = phone.map(|hop| hop.peer);
@@ -213,7 +217,7 @@ impl Agent {
     pub(super) fn ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, from: Hop, out: &mut Outbox) {
         let msg = message.msg();
         let from_phone = !from_tunnel(&from);
-        let link = if from_phone { self.link() } else { self.half.links.of(&from) };
+        let link = if from_phone { self.link_for(msg, true) } else { self.half.links.of(&from) };
         let Some(link) = link else { return };
         let hop = match from_phone {
             true => self.half.links.get(link).map(Link::hop),

@@ -39,7 +39,11 @@ pub(super) fn report(agent: &Agent, now: Time) -> Status {
         "state": state,
         "attempts": agent.uplink.attempts,
         "last_failure": agent.uplink.why,
-        "tunnels": agent.half.links.iter().map(|(_, link)| tunnel(link, now)).collect::<Vec<_>>(),
+        "tunnels": agent.half.links.iter().map(|(id, link)| {
+            let mut shown = tunnel(link, now);
+            shown["leaving"] = (agent.leaving() == Some(id)).into();
+            shown
+        }).collect::<Vec<_>>(),
         "registrations": registrations.collect::<Vec<_>>(),
         "waiting_requests": agent.waiting.len(),
         "transactions": agent.half.core.len(),

@@ -115,6 +115,22 @@ impl Calls {
         self.legs.len()
     }
 
+    /// Whether a call of this tunnel is what a message belongs to.
+    pub(crate) fn knows(&self, link: usize, msg: Msg<'_>, from_phone: bool) -> bool {
+        let phone_tag = if from_phone { msg.from_tag() } else { msg.to_tag() };
+        self.find(link, msg, phone_tag).is_some()
+    }
+
+    /// The tunnel of the call that a request belongs to.
+    pub(crate) fn link_of(&self, id: ServerId) -> Option<usize> {
+        self.legs.get(self.asked.get(&id)?.leg).map(|leg| leg.link)
+    }
+
+    /// Whose calls they are.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
     /// How many datagrams a tunnel may bring in about a second.
     pub(crate) fn packets(&self) -> u32 {
         self.limits.packets

@@ -37,6 +37,8 @@ pub struct ContactConfig {
     /// For how long a tunnel that has lost its connection keeps its calls, ports and what waits for it; whole
     /// seconds. 0 ends them at once. Default 30 s.
     pub grace: Duration,
+    /// How long calls have once it is told to end; told to agents and shown, kept by whoever drives it. Default 30 s.
+    pub drain_grace: Duration,
     /// Its place among contact points that share `tunnel_listen`; `sip` and `media` are each one's own. Default: alone.
     pub seat: Seat,
     /// What agents may do.
@@ -70,6 +72,7 @@ impl ContactConfig {
             local_media: true,
             mode: Mode::Plain,
             grace: Duration::from_secs(30),
+            drain_grace: Duration::from_secs(30),
             seat: Seat::default(),
             limits: Limits::default(),
             min_assurance: Assurance::None,

@@ -4,6 +4,7 @@
 mod admission;
 mod config;
 mod contacts;
+mod drain;
 mod home;
 mod keys;
 mod loops;
@@ -21,7 +22,6 @@ pub use home::Seat;
 pub use tokens::SPACE;
 
 use crate::half::{Ending, Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
-use crate::links::Link;
 use crate::records::{branch_key, put_branch_key};
 use admission::{Denied, Gauge};
 use causeway_node::{
@@ -60,7 +60,7 @@ pub struct ContactPoint {
     gauges: HashMap<usize, Gauge>,
     per_address: HashMap<IpAddr, usize>,
     sweep: Time,
-    draining: bool,
+    drain: Option<drain::Drain>,
     /// `host:port` towards the operator, as it stands in Via and Contact.
     name: String,
     edit: Edit,
@@ -115,7 +115,7 @@ impl ContactPoint {
             gauges: HashMap::new(),
             per_address: HashMap::new(),
             sweep: Time::ZERO,
-            draining: false,
+            drain: None,
             edit: Edit::new(),
             counters: Counters::default(),
             keys: keys::Keys::default(),
@@ -175,7 +175,7 @@ impl ContactPoint {
         let limits = self.config.limits;
         let address = self.per_address.entry(peer.ip()).or_default();
         let full = self.half.links.len() >= limits.tunnels || *address >= limits.tunnels_per_address;
-        if full || self.draining {
+        if full || self.drain.is_some() {
             if *address == 0 {
                 self.per_address.remove(&peer.ip());
             }
@@ -209,6 +209,9 @@ impl ContactPoint {
             }
             if heard.ticket_kept {
                 self.ticket_kept(id, out);
+            }
+            if let Some(link) = self.half.links.get_mut(id).filter(|_| heard.leaving.is_some()) {
+                link.stays = true;
             }
             // What is offered comes before the calls that count on it.
             let intercepted = self.told_of_keys(ctx, id, heard.keys, out).map(Lost::intercepted);
@@ -397,18 +400,6 @@ impl ContactPoint {
             self.lose_tunnel(ctx, id, &Lost::closed(why), out);
         }
     }
-
-    /// Ends the tunnels, each once no call is left on it.
-    fn drain(&mut self, out: &mut Outbox) {
-        let idle = |link: &Link| link.calls == 0 && link.tunnel.is_up();
-        let idle = self.half.links.iter().filter(|(_, link)| idle(link));
-        for id in idle.map(|(id, _)| id).collect::<Vec<_>>() {
-            if let Some(link) = self.half.links.get_mut(id) {
-                link.tunnel.goodbye(GoodbyeReason::ShuttingDown, "the contact point stops");
-                link.wake(out);
-            }
-        }
-    }
 }
 
 impl ContactPoint {
@@ -429,10 +420,7 @@ impl ContactPoint {
             Input::Persisted { seq } => self.persisted(seq, out),
             Input::Closed { flow, why } => self.closed(ctx, flow, why, out),
             Input::Timeout => self.timeout(ctx, out),
-            Input::Drain if !self.draining => {
-                self.draining = true;
-                out.close(LISTENER);
-            }
+            Input::Drain if self.drain.is_none() => self.begin_drain(ctx.now, out),
             _ => {}
         }
     }
@@ -442,14 +430,13 @@ impl Node for ContactPoint {
     fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         self.take(ctx, input, out);
         self.half.serve(out);
-        if self.draining {
-            self.drain(out);
-        }
+        self.drain(ctx.now, out);
         self.half.keep(out);
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.half.deadline(), self.keys.registrations.deadline(), Some(self.sweep)]
+        let drain = self.drain.as_ref().and_then(drain::Drain::deadline);
+        [self.half.deadline(), self.keys.registrations.deadline(), Some(self.sweep), drain]
             .into_iter()
             .flatten()
             .min()
@@ -472,6 +459,7 @@ impl Node for ContactPoint {
     }
 
     fn drained(&self) -> bool {
-        self.half.calls.len() == 0 && self.half.core.is_settled()
+        let handed_over = self.drain.as_ref().is_none_or(|drain| drain.handed_over);
+        handed_over && self.half.calls.len() == 0 && self.half.core.is_settled()
     }
 }

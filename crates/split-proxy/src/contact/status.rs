@@ -50,6 +50,11 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         "calls": calls(&contact.half, now),
         "denied": contact.counters.denied.iter().sum::<u64>(),
         "foreign_requests": contact.counters.foreign,
+        "draining": contact.drain.as_ref().map(|drain| json!({
+            "grace_s": contact.config.drain_grace.as_secs(),
+            "left_s": contact.config.drain_grace.saturating_sub(now.since(drain.began)).as_secs(),
+            "handed_over": drain.handed_over,
+        })),
         "tunnels_lost": Ending::ALL.into_iter().zip(contact.counters.lost)
             .filter(|(_, count)| *count > 0)
             .map(|((_, reason), count)| (reason.to_owned(), count.into()))

@@ -5,6 +5,7 @@ mod crossing;
 mod pipes;
 mod pool;
 mod receipt;
+mod reports;
 mod slot;
 
 use crate::links::Links;
@@ -15,6 +16,7 @@ use pipes::Pipes;
 pub(crate) use pipes::{LISTENERS, slot_of_listener};
 pub(crate) use pool::Pool;
 pub(crate) use receipt::{Receipt, Totals};
+pub(crate) use reports::Reports;
 pub(crate) use slot::{Aim, Content, Joined};
 use std::net::{IpAddr, SocketAddr};
 
@@ -95,10 +97,8 @@ impl Media {
             joined.excess[0] += 1;
             return;
         }
-        if joined.content.is_rtp() {
-            joined.from_net.count_rtp(bytes);
-        } else {
-            joined.from_net.count(bytes);
+        if joined.from_net.take(joined.content, bytes) {
+            joined.reports.get_or_insert_default().pass(now, bytes, true);
         }
         joined.last = now;
         // Without a connection there is nobody to hear it in time.
@@ -129,10 +129,8 @@ impl Media {
             joined.excess[1] += 1;
             return;
         }
-        if joined.content.is_rtp() {
-            joined.to_net.count_rtp(bytes);
-        } else {
-            joined.to_net.count(bytes);
+        if joined.to_net.take(joined.content, bytes) {
+            joined.reports.get_or_insert_default().pass(now, bytes, false);
         }
         joined.last = now;
         match self.pool.slot_at(target).filter(|_| self.pool.is_open(index)) {

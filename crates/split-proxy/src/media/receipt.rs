@@ -1,6 +1,8 @@
 //! What can be told of a stream of RTP by looking at its headers (RFC 3550 §5.1, appendix A.1).
 
+use super::Content;
 use causeway_node::Time;
+use causeway_rtp::{Trip, Udptl};
 
 /// Packets of one direction of one port.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,32 +38,56 @@ impl Receipt {
         self.in_window > most
     }
 
+    /// Counts a packet, as far as it is looked at; says whether it is RTCP.
+    #[inline]
+    pub(crate) fn take(&mut self, content: Content, bytes: &[u8]) -> bool {
+        match content {
+            Content::Audio | Content::Video => return self.count_rtp(bytes),
+            Content::Fax => self.count_fax(bytes),
+            Content::Rtcp | Content::Other => self.count(bytes),
+        }
+        content == Content::Rtcp
+    }
+
     /// Counts a packet without looking at it.
     #[inline]
-    pub(crate) fn count(&mut self, bytes: &[u8]) {
+    fn count(&mut self, bytes: &[u8]) {
         self.packets += 1;
         self.bytes += bytes.len() as u64;
     }
 
-    /// Counts a packet of an RTP port.
+    /// Counts a packet of fax (T.38 §9.1).
+    fn count_fax(&mut self, bytes: &[u8]) {
+        self.count(bytes);
+        match Udptl::parse(bytes) {
+            Ok(packet) => self.note(0, packet.sequence),
+            Err(_) => self.odd += 1,
+        }
+    }
+
+    /// Counts a packet of an RTP port; says whether it is RTCP that shares the port (RFC 5761 §4).
     #[inline]
-    pub(crate) fn count_rtp(&mut self, bytes: &[u8]) {
+    fn count_rtp(&mut self, bytes: &[u8]) -> bool {
         self.count(bytes);
         let Some(&[first, second, high, low, _, _, _, _, a, b, c, d]) = bytes.first_chunk::<12>() else {
             self.odd += 1;
-            return;
+            return false;
         };
         if first >> 6 != 2 {
             self.odd += 1;
-            return;
+            return false;
         }
-        // RTCP that shares the port (RFC 5761 §4) has no sequence number here.
         if (192..=223).contains(&second) {
-            return;
+            return true;
         }
+        self.note(u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([high, low]));
+        false
+    }
+
+    /// A packet with a sequence number has come.
+    #[inline]
+    fn note(&mut self, ssrc: u32, sequence: u16) {
         self.received += 1;
-        let ssrc = u32::from_be_bytes([a, b, c, d]);
-        let sequence = u16::from_be_bytes([high, low]);
         if !self.started || self.ssrc != ssrc {
             return self.restart(ssrc, sequence);
         }
@@ -117,6 +143,9 @@ pub(crate) struct Totals {
     pub expected: u64,
     /// Packets that were not passed on: from an address that nobody has negotiated, or with nobody to get them.
     pub unwanted: u64,
+    /// Round trips to the end that these packets come from, by RTCP: how many, and microseconds altogether.
+    pub trips: u64,
+    pub trip_micros: u64,
 }
 
 impl Totals {
@@ -126,6 +155,11 @@ impl Totals {
         self.received += receipt.received();
         self.expected += receipt.expected();
         self.unwanted += unwanted;
+    }
+
+    pub(crate) fn add_trip(&mut self, trip: &Trip) {
+        self.trips += trip.count;
+        self.trip_micros += trip.sum.as_micros() as u64;
     }
 }
 

@@ -1,6 +1,7 @@
 //! One bound media port and the lane that it is joined to.
 
 use super::receipt::{Receipt, Totals};
+use super::reports::Reports;
 use causeway_node::{Dscp, Time};
 use causeway_tunnel::Lane;
 use serde_json::{Value, json};
@@ -50,6 +51,8 @@ pub(crate) struct Joined {
     pub aim: Aim,
     pub from_net: Receipt,
     pub to_net: Receipt,
+    /// What its RTCP tells, once there is any.
+    pub reports: Option<Box<Reports>>,
     /// Packets from an address that nobody has negotiated.
     pub foreign: u64,
     /// Packets from the tunnel while nobody was to get them.
@@ -65,16 +68,12 @@ pub(crate) enum Content {
     Audio,
     Video,
     Rtcp,
+    /// Fax over UDP (T.38).
+    Fax,
     Other,
 }
 
 impl Content {
-    /// Whether packets have RTP headers worth reading.
-    #[inline]
-    pub(crate) fn is_rtp(self) -> bool {
-        matches!(self, Self::Audio | Self::Video)
-    }
-
     /// Packets that pass in about a second ([`Receipt::exceeds`]): several times what any codec needs (2.5 ms of speech
     /// each; video of 100 Mbit/s), so that whoever sends without measure does not do it to the party and its line.
     pub(crate) fn most(self) -> u32 {
@@ -82,7 +81,7 @@ impl Content {
             Self::Audio => 1000,
             Self::Video => 10_000,
             Self::Rtcp => 500,
-            Self::Other => 5000,
+            Self::Fax | Self::Other => 5000,
         }
     }
 }
@@ -124,6 +123,7 @@ impl Joined {
             aim: Aim::default(),
             from_net: Receipt::default(),
             to_net: Receipt::default(),
+            reports: None,
             foreign: 0,
             homeless: 0,
             excess: [0; 2],
@@ -135,6 +135,10 @@ impl Joined {
     pub(crate) fn add_to(&self, [net, tunnel]: &mut [Totals; 2]) {
         net.add(&self.from_net, self.foreign + self.excess[0]);
         tunnel.add(&self.to_net, self.homeless + self.excess[1]);
+        if let Some(reports) = &self.reports {
+            net.add_trip(&reports.near);
+            tunnel.add_trip(&reports.far);
+        }
     }
 }
 

@@ -229,7 +229,11 @@ impl Pair {
                 Event::Asked(_) => return (true, true, false),
                 Event::Ticket => kept = true,
                 Event::Resumed { peer_lost: true } => held.clear(),
-                Event::Resumed { .. } | Event::TicketKept | Event::Datagram { .. } | Event::Key(_) => {}
+                Event::Resumed { .. }
+                | Event::TicketKept
+                | Event::Leaving { .. }
+                | Event::Datagram { .. }
+                | Event::Key(_) => {}
                 Event::Sip(bytes) => held.extend_from_slice(bytes),
                 Event::LaneOpened { lane, .. } => drop(lanes.insert(lane)),
                 Event::LaneClosed { lane, .. } => drop(lanes.remove(&lane)),

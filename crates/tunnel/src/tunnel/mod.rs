@@ -75,6 +75,7 @@ enum Outcome {
     Fresh(Stale),
     Ticket,
     TicketKept,
+    Leaving(u16),
     Dead(Why),
 }
 
@@ -281,6 +282,13 @@ impl Tunnel {
             self.lanes.start_closing(lane);
             self.streams.remove(lane);
             self.say(&Message::LaneClose { lane, reason: CloseReason::Ended });
+        }
+    }
+
+    /// Tells the peer what [`Event::Leaving`] means; whole seconds of `grace`.
+    pub fn say_leaving(&mut self, grace: Duration) {
+        if self.is_up() {
+            self.say(&Message::Leaving(u16::try_from(grace.as_secs()).unwrap_or(u16::MAX)));
         }
     }
 

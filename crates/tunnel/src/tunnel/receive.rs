@@ -7,6 +7,7 @@ use crate::key::KeyMessage;
 use crate::lanes::Phase;
 use crate::{CloseReason, Config, Event, Fault, Hello, Kind, Lane, Role, Why};
 use causeway_node::Time;
+use std::time::Duration;
 
 impl Tunnel {
     pub(super) fn take_control(&mut self, len: usize, whole: Option<&[u8]>) {
@@ -73,6 +74,7 @@ impl Tunnel {
             },
             Message::Ticket { session, epoch, grace, seed } => self.ticket(session, epoch, grace, seed),
             Message::TicketTaken(epoch) => self.ticket_taken(epoch),
+            Message::Leaving(grace) => Outcome::Leaving(grace),
             Message::LanesDone => {
                 self.lanes_done();
                 Outcome::Quiet
@@ -201,6 +203,7 @@ impl Tunnel {
             Outcome::Fresh(why) => Event::Fresh(why),
             Outcome::Ticket => Event::Ticket,
             Outcome::TicketKept => Event::TicketKept,
+            Outcome::Leaving(grace) => Event::Leaving { grace: Duration::from_secs(grace.into()) },
             Outcome::Dead(why) => {
                 if let Why::Fault(fault) = &why {
                     let text = fault.to_string();
