@@ -14,7 +14,7 @@ const MEDIA: &str = "20000-20999";
 
 /// The program under test.
 #[derive(Clone, Debug)]
-pub struct Binary(PathBuf, Vec<String>);
+pub struct Binary(PathBuf, Option<String>);
 
 impl Binary {
     /// The one that `CAUSEWAY` names.
@@ -25,14 +25,14 @@ impl Binary {
         let path = std::env::var_os("CAUSEWAY").map(PathBuf::from);
         let path = path.context("CAUSEWAY must name the program to test; `cargo xtask interop` does so")?;
         ensure!(path.is_file(), "CAUSEWAY: {} is no file", path.display());
-        let workers = std::env::var("CAUSEWAY_WORKERS").ok();
-        let workers = workers.map(|count| vec!["--workers".to_owned(), count]).unwrap_or_default();
+        let workers = std::env::var("CAUSEWAY_WORKERS").ok().filter(|count| !count.is_empty());
         Ok(Self(std::path::absolute(path)?, workers))
     }
 
-    /// What every exchange is started with: `--workers N`, if `CAUSEWAY_WORKERS` says so.
-    pub fn workers(&self) -> impl Iterator<Item = &str> {
-        self.1.iter().map(String::as_str)
+    /// The option by which every exchange and contact point is told on how many threads to run, if `CAUSEWAY_WORKERS`
+    /// says so: any case can be run with several.
+    pub fn workers<'a>(&'a self, option: &'a str) -> impl Iterator<Item = &'a str> {
+        self.1.iter().flat_map(move |count| [option, count])
     }
 
     /// `causeway --version`.
@@ -89,6 +89,7 @@ impl Binary {
         if path {
             args.push("--path");
         }
+        args.extend(self.workers("--workers"));
         self.start(lab, Host::Edge, dir, "contact", &args)
     }
 
@@ -120,7 +121,9 @@ impl Binary {
     pub fn up_with(&self, lab: &Lab, dir: &Path, options: &[&str]) -> Result<Causeway> {
         let (sip, media) = (format!("{EDGE_INSIDE}:5060"), format!("{EDGE_INSIDE}:{MEDIA}"));
         let mut args = vec!["up", "--domain", DOMAIN, "--sip", &sip, "--tunnel", TUNNEL, "--media", &media];
-        args.extend(self.workers().chain(options.iter().copied()));
+        args.extend(
+            self.workers("--workers").chain(self.workers("--media-workers")).chain(options.iter().copied()),
+        );
         self.start(lab, Host::Edge, dir, "up", &args)
     }
 
@@ -133,7 +136,7 @@ impl Binary {
         std::fs::write(&file, settings).with_context(|| file.display().to_string())?;
         let (file, sip) = (file.to_string_lossy().into_owned(), format!("{CORE}:5060"));
         let mut args = vec!["exchange", "--config", &file, "--domain", DOMAIN, "--sip", &sip];
-        args.extend(self.workers().chain(options.iter().copied()));
+        args.extend(self.workers("--workers").chain(options.iter().copied()));
         self.start(lab, Host::Core, dir, "exchange", &args)
     }
 
@@ -271,7 +274,7 @@ impl Causeway {
         })
     }
 
-    /// The status of one of its nodes: `contact`, `agent` or `exchange`.
+    /// The status of one of its nodes: `contact`, `agent` or `exchange`; of several side by side, all of them in one.
     ///
     /// # Errors
     /// If it does not answer, or has no such node.

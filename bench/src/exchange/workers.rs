@@ -25,6 +25,8 @@ const SECONDS: usize = 10;
 #[derive(Clone, Copy)]
 struct Figure {
     capacity: f64,
+    /// CPU per call then: with the capacity it tells whether the workers had the shares that they were allowed.
+    confined: f64,
     micros: f64,
     failed: u64,
     /// Messages that went from worker to worker, of those received.
@@ -52,16 +54,17 @@ pub fn table(rounds: usize, json: bool) -> Result<Vec<Value>> {
     if !json {
         println!("workers, each confined to {SHARE} % of a core; calls with digest");
         println!(
-            "  {:<10} {:>14} {:>22} {:>8} {:>8}",
-            "workers", "capacity", "CPU each at 600/s", "failed", "handed"
+            "  {:<8} {:>14} {:>10} {:>10} {:>22} {:>8} {:>8}",
+            "workers", "capacity", "CPU each", "CPU used", "CPU each at 600/s", "failed", "handed"
         );
     }
     for (workers, figures) in (1..).zip(&figures) {
         let of = |value: fn(&Figure) -> f64| median(figures.iter().map(value).collect());
         let row = (of(|f| f.capacity), of(|f| f.micros), of(|f| f.failed as f64), of(|f| f.handed));
+        let (confined, used) = (of(|f| f.confined), of(|f| f.capacity * f.confined / 1e4));
         if !json {
             println!(
-                "  {workers:<10} {:>6.0} calls/s {:>19.1} µs {:>8.0} {:>6.0} %",
+                "  {workers:<8} {:>6.0} calls/s {confined:>7.1} µs {used:>8.1} % {:>19.1} µs {:>8.0} {:>6.0} %",
                 row.0,
                 row.1,
                 row.2,
@@ -70,7 +73,7 @@ pub fn table(rounds: usize, json: bool) -> Result<Vec<Value>> {
         }
         rows.push(json!({
             "workers": workers, "share_percent": SHARE, "capacity": row.0, "micros": row.1, "failed": row.2,
-            "handed": row.3,
+            "handed": row.3, "confined_micros": confined, "used_percent": used,
         }));
     }
     if !json {
@@ -98,20 +101,21 @@ fn measure(workers: u16) -> Result<Figure> {
     let handed = server.share_handed()?;
 
     let groups = Group::confine_threads(server.id(), "exchange", SHARE)?;
-    let capacity = capacity(folder.path(), usize::from(workers) * OPEN)?;
+    let (capacity, confined) = capacity(&server, folder.path(), usize::from(workers) * OPEN)?;
     drop(server);
     drop(groups);
-    Ok(Figure { capacity, micros, failed: counted.failed, handed })
+    Ok(Figure { capacity, confined, micros, failed: counted.failed, handed })
 }
 
-/// Calls per second with so many open at once.
-fn capacity(folder: &Path, open: usize) -> Result<f64> {
+/// Calls per second with so many open at once, and CPU for each of them in microseconds.
+fn capacity(server: &Server, folder: &Path, open: usize) -> Result<(f64, f64)> {
     let closed = sipp::start_open(folder, Part::Callers, USERS, 1_000_000, 5000, open)?;
     sleep(Duration::from_secs(3));
-    let (before, begun) = (closed.successful_now()?, Instant::now());
+    let (before, spent, begun) = (closed.successful_now()?, server.nanos()?, Instant::now());
     sleep(Duration::from_secs(10));
-    let capacity = (closed.successful_now()? - before) as f64 / begun.elapsed().as_secs_f64();
+    let calls = (closed.successful_now()? - before) as f64;
+    let (capacity, spent) = (calls / begun.elapsed().as_secs_f64(), server.nanos()? - spent);
     closed.stop()?;
     ensure!(capacity > 10.0, "the server serves {capacity:.0} calls per second");
-    Ok(capacity)
+    Ok((capacity, spent as f64 / 1e3 / calls))
 }

@@ -1,103 +1,144 @@
-//! The load: many calls of G.711, evenly phased, both ways.
+//! The load: many calls of G.711, evenly phased, both ways, each packet with the time at which it left.
 
 use anyhow::Result;
-use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 const PACKET_TIME: Duration = Duration::from_millis(20);
 /// How often the generator looks what is due and what has come.
 const GLANCE: Duration = Duration::from_micros(200);
+/// How often what goes into connections is written: the other half of a tunnel batches likewise.
+pub const FLUSH: Duration = Duration::from_millis(2);
+/// What is still on its way at the end may take so long.
+const LAST: Duration = Duration::from_millis(50);
 
-/// Where the packets of one call enter the relay, on either side.
-#[derive(Clone, Copy, Debug)]
-pub struct Call {
-    /// Packets of the caller go here.
-    pub left: SocketAddr,
-    /// Packets of the callee go here.
-    pub right: SocketAddr,
+/// A packet of G.711: 12 bytes of RTP header, 160 samples.
+pub type Packet = [u8; 172];
+
+/// Where the time of leaving stands in a packet: nanoseconds of [`Clock`], after the header.
+const STAMP: std::ops::Range<usize> = 12..20;
+
+/// The time that stamps are told in.
+#[derive(Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn nanos(self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+
+    pub fn stamp(self, packet: &mut Packet) {
+        packet[STAMP].copy_from_slice(&self.nanos().to_be_bytes());
+    }
+}
+
+/// One side of a relay: many calls' packets leave here, and come out here.
+pub trait Side {
+    /// Sends a packet of a call, or keeps it for [`Side::flush`].
+    fn send(&mut self, call: usize, packet: &Packet) -> Result<()>;
+
+    /// Stamps and writes what waits; every [`FLUSH`].
+    fn flush(&mut self) -> Result<()>;
+
+    /// Hands over what has come.
+    fn receive(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<()>;
+}
+
+/// A relay with calls set up through it, and what keeps it running.
+pub struct Set {
+    pub left: Box<dyn Side>,
+    pub right: Box<dyn Side>,
+    pub calls: usize,
+    /// The process that relays.
+    pub pid: u32,
+    pub clock: Clock,
+    pub _keep: Box<dyn std::any::Any>,
 }
 
 /// Packets of one run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Counted {
     pub sent: u64,
-    pub received: u64,
+    /// What came out on the left, and on the right: how long each packet took, in nanoseconds.
+    pub delays: [Vec<u64>; 2],
 }
 
-/// One socket for all callers, one for all callees.
-pub struct Load {
-    left: UdpSocket,
-    right: UdpSocket,
-    sequence: u16,
+impl Counted {
+    pub fn received(&self) -> u64 {
+        self.delays.iter().map(|delays| delays.len() as u64).sum()
+    }
+
+    /// The delay below which this share of the packets stayed, of one direction.
+    pub fn quantile(&mut self, side: usize, share: f64) -> Duration {
+        let delays = &mut self.delays[side];
+        if delays.is_empty() {
+            return Duration::ZERO;
+        }
+        let place = ((delays.len() - 1) as f64 * share) as usize;
+        Duration::from_nanos(*delays.select_nth_unstable(place).1)
+    }
 }
 
-impl Load {
-    pub fn new() -> Result<Self> {
-        let open = |address: &str| -> Result<UdpSocket> {
-            let socket = UdpSocket::bind(address)?;
-            socket.set_nonblocking(true)?;
-            Ok(socket)
-        };
-        Ok(Self { left: open("127.0.2.1:0")?, right: open("127.0.3.1:0")?, sequence: 0 })
-    }
-
-    /// Where callers want their packets.
-    pub fn left(&self) -> Result<SocketAddr> {
-        Ok(self.left.local_addr()?)
-    }
-
-    /// Where callees want theirs.
-    pub fn right(&self) -> Result<SocketAddr> {
-        Ok(self.right.local_addr()?)
-    }
-
-    /// Sends 50 packets a second on each call and side, and counts what comes out.
-    pub fn run(&mut self, calls: &[Call], time: Duration) -> Counted {
-        let mut counted = Counted::default();
-        let mut packet = [0u8; 172];
-        packet[0] = 0x80;
-        let start = Instant::now();
-        let step = PACKET_TIME / calls.len().max(1) as u32;
-        let mut index = 0u64;
-        while start.elapsed() < time {
-            while start.elapsed() >= step * u32::try_from(index).unwrap_or(u32::MAX) {
-                let call = &calls[index as usize % calls.len()];
-                if (index as usize).is_multiple_of(calls.len()) {
-                    self.sequence = self.sequence.wrapping_add(1);
-                    packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
-                    packet[4..8].copy_from_slice(&(u32::from(self.sequence) * 160).to_be_bytes());
-                }
-                for (socket, to) in [(&self.left, call.left), (&self.right, call.right)] {
-                    counted.sent += u64::from(socket.send_to(&packet, to).is_ok());
-                }
-                index += 1;
-            }
-            counted.received += self.drain();
-            thread::sleep(GLANCE);
+/// Sends 50 packets a second on each call and side, and takes what comes out.
+pub fn run(set: &mut Set, time: Duration) -> Result<Counted> {
+    let mut counted = Counted::default();
+    let mut packet: Packet = [0; 172];
+    packet[0] = 0x80;
+    packet[8..12].copy_from_slice(&0x6265_6e63u32.to_be_bytes());
+    // Sequence numbers go on from run to run: they are made of the time.
+    let start = Instant::now();
+    let first = (set.clock.nanos() / PACKET_TIME.as_nanos() as u64) as u16;
+    let step = PACKET_TIME.as_nanos() as u64 / set.calls.max(1) as u64;
+    let (mut index, mut flushed) = (0u64, Instant::now());
+    let mut last = None;
+    loop {
+        let passed = start.elapsed();
+        match last {
+            None if passed >= time => last = Some(Instant::now()),
+            Some(since) if Instant::now().duration_since(since) >= LAST => break,
+            _ => {}
         }
-        // What is still on its way.
-        thread::sleep(Duration::from_millis(20));
-        counted.received += self.drain();
-        counted
-    }
-
-    fn drain(&self) -> u64 {
-        let mut buffer = [0; 2048];
-        let mut received = 0;
-        for socket in [&self.left, &self.right] {
-            loop {
-                match socket.recv(&mut buffer) {
-                    Ok(_) => received += 1,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    // An ICMP error of an earlier packet.
-                    Err(_) => {}
-                }
+        while last.is_none() && start.elapsed().as_nanos() as u64 >= step * index {
+            let (round, call) = (index / set.calls as u64, index as usize % set.calls);
+            let sequence = first.wrapping_add(round as u16);
+            packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+            packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
+            set.clock.stamp(&mut packet);
+            set.left.send(call, &packet)?;
+            set.right.send(call, &packet)?;
+            counted.sent += 2;
+            index += 1;
+            if flushed.elapsed() >= FLUSH {
+                break;
             }
         }
-        received
+        if flushed.elapsed() >= FLUSH {
+            flushed += FLUSH * (flushed.elapsed().as_nanos() / FLUSH.as_nanos()) as u32;
+            set.left.flush()?;
+            set.right.flush()?;
+        }
+        take(set, &mut counted)?;
+        thread::sleep(GLANCE);
     }
+    Ok(counted)
+}
+
+fn take(set: &mut Set, counted: &mut Counted) -> Result<()> {
+    let clock = set.clock;
+    let [left, right] = &mut counted.delays;
+    for (side, delays) in [(&mut set.left, left), (&mut set.right, right)] {
+        side.receive(&mut |packet| {
+            if let Some(stamp) = packet.get(STAMP).and_then(|bytes| bytes.try_into().ok()) {
+                delays.push(clock.nanos().saturating_sub(u64::from_be_bytes(stamp)));
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// A session description with one µ-law stream at `address`.

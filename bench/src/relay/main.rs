@@ -1,21 +1,32 @@
-//! CPU per relayed RTP packet: the contact point (UDP on one side, tunnel on the other) beside rtpengine in
-//! user space (UDP on both), under the same load in the same run.
+//! What relaying RTP costs, in CPU and in delay: the contact point, beside rtpengine in user space and coturn with
+//! TURN over TLS, under the same load in the same run.
 //!
-//! `relay [CALLS…]` (default 200): for each number of calls, both relays in turn, several rounds; CPU is the
-//! scheduler's exact run time of all threads of the relaying process, so that it does not matter what else
+//! `relay [plain|tunnels|delay|keys|many] [CALLS…]`: CPU per packet beside the peers (default, 200 and 1,000 calls); from
+//! tunnel to tunnel (500); delay that the contact point adds (100 and 1,000); with user keys in force and without
+//! (200); so many calls through one contact point in a network namespace of its own (5,000; needs root).
+//!
+//! CPU is the scheduler's exact run time of all threads of the relaying process, so that it does not matter what else
 //! the machine does, as long as no packet is lost.
 #![allow(clippy::print_stdout, reason = "a benchmark answers on standard output")]
 
+mod agents;
+mod connection;
 mod load;
+mod operator;
 mod ours;
-mod peer;
+mod rtpengine;
+mod space;
+mod tunnel;
+mod turn;
+mod udp;
 
 use anyhow::{Context, Result, bail};
 use causeway_bench::cpu;
-use load::{Call, Load};
+use load::{Counted, Set};
+use ours::Place;
 use std::time::Duration;
 
-/// Rounds per relay and number of calls; the median counts.
+/// Rounds of each relay and number of calls; the median counts.
 const ROUNDS: usize = 3;
 /// Before the measured time: latching, warm caches.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -23,63 +34,114 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(5);
 
 /// What one round has shown.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 struct Figure {
+    /// CPU of the relay per packet relayed.
     micros: f64,
+    /// The same as a share of one core.
+    core: f64,
     lost: f64,
+    /// Of what came out of the left side, and of the right: half of the packets, and 99 %, took no longer.
+    delays: [[Duration; 2]; 2],
 }
 
+type Start<'a> = (&'a str, Box<dyn Fn(usize) -> Result<Set> + 'a>);
+
 fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1).peekable();
+    let what = args.next_if(|arg| arg.parse::<usize>().is_err()).unwrap_or_else(|| "plain".to_owned());
     let mut numbers: Vec<usize> = Vec::new();
-    for arg in std::env::args().skip(1) {
+    for arg in args {
         numbers.push(arg.parse().with_context(|| format!("`{arg}` is no number of calls"))?);
     }
-    if numbers.is_empty() {
-        numbers.push(200);
+    let or = |default: &[usize]| if numbers.is_empty() { default.to_vec() } else { numbers.clone() };
+    let place = Place::loopback();
+    match what.as_str() {
+        "plain" => compare(
+            &or(&[200, 1000]),
+            &[
+                ("contact point", Box::new(|calls| ours::to_udp(&place, calls, &[]))),
+                ("rtpengine", Box::new(rtpengine::to_udp)),
+                ("coturn, one connection", Box::new(|calls| turn::to_udp(calls, 200))),
+                ("coturn, one each", Box::new(|calls| turn::to_udp(calls, 1))),
+            ],
+        ),
+        "tunnels" => {
+            compare(&or(&[500]), &[("tunnel to tunnel", Box::new(|calls| ours::to_tunnels(&place, calls)))])
+        }
+        "delay" => delay(&or(&[100, 1000]), &place),
+        "keys" => compare(
+            &or(&[200]),
+            &[
+                ("keys in force", Box::new(|calls| agents::to_udp(calls, true))),
+                ("no keys", Box::new(|calls| agents::to_udp(calls, false))),
+            ],
+        ),
+        "many" => space::many(&or(&[5000])),
+        other => bail!("`{other}`: plain, tunnels, delay, keys or many?"),
     }
-    println!("calls  relay           CPU per packet      lost");
+}
+
+/// All relays in turn, several rounds; how much more each costs than the first.
+fn compare(numbers: &[usize], relays: &[Start<'_>]) -> Result<()> {
+    println!("calls  relay                      CPU per packet  of the first        lost");
     for calls in numbers {
-        let (mut ours, mut peer) = (Vec::new(), Vec::new());
+        let mut figures: Vec<Vec<Figure>> = relays.iter().map(|_| Vec::new()).collect();
         for _ in 0..ROUNDS {
-            ours.push(measure_ours(calls)?);
-            peer.push(measure_peer(calls)?);
+            for ((name, start), figures) in relays.iter().zip(&mut figures) {
+                figures.push(measure(&mut start(*calls).with_context(|| (*name).to_owned())?)?);
+            }
         }
-        let (ours, peer) = (median(ours)?, median(peer)?);
-        for (name, figure) in [("contact point", ours), ("rtpengine", peer)] {
-            println!("{calls:>5}  {name:<14} {:>8.2} µs  {:>11.3} %", figure.micros, figure.lost * 100.0);
+        let mut first = None;
+        for ((name, _), figures) in relays.iter().zip(figures) {
+            let figure = median(figures)?;
+            let ratio = figure.micros / *first.get_or_insert(figure.micros);
+            let (micros, lost) = (figure.micros, figure.lost * 100.0);
+            println!("{calls:>5}  {name:<24} {micros:>12.2} µs  {ratio:>12.2}  {lost:>8.3} %");
         }
-        println!("{calls:>5}  ratio          {:>8.2}", peer.micros / ours.micros);
+    }
+    Ok(())
+}
+
+/// How long packets take through the contact point alone; the generator looks every 0.2 ms, which is included.
+fn delay(numbers: &[usize], place: &Place) -> Result<()> {
+    println!("calls  direction             p50         p99        lost");
+    for calls in numbers {
+        let mut figures = Vec::new();
+        for _ in 0..ROUNDS {
+            figures.push(measure(&mut ours::to_udp(place, *calls, &[])?)?);
+        }
+        for (side, name) in ["network to tunnel", "tunnel to network"].into_iter().enumerate() {
+            let of = |which: usize| -> Result<f64> {
+                let mut all: Vec<Duration> = figures.iter().map(|f| f.delays[side][which]).collect();
+                all.sort();
+                Ok(all.get(all.len() / 2).context("no round was run")?.as_secs_f64() * 1e3)
+            };
+            let lost = figures.iter().map(|figure| figure.lost).fold(0.0, f64::max) * 100.0;
+            println!("{calls:>5}  {name:<17} {:>7.2} ms  {:>7.2} ms  {lost:>8.3} %", of(0)?, of(1)?);
+        }
     }
     Ok(())
 }
 
 fn median(mut figures: Vec<Figure>) -> Result<Figure> {
     figures.sort_by(|a, b| a.micros.total_cmp(&b.micros));
-    figures.get(figures.len() / 2).copied().context("no round was run")
+    figures.get(figures.len() / 2).cloned().context("no round was run")
 }
 
-fn measure_ours(calls: usize) -> Result<Figure> {
-    let mut load = Load::new()?;
-    let relay = ours::Relay::start(calls, &load)?;
-    measure(&mut load, relay.calls(), relay.pid())
-}
-
-fn measure_peer(calls: usize) -> Result<Figure> {
-    let mut load = Load::new()?;
-    let relay = peer::Relay::start(calls, &load)?;
-    measure(&mut load, relay.calls(), relay.pid())
-}
-
-fn measure(load: &mut Load, calls: &[Call], pid: u32) -> Result<Figure> {
-    load.run(calls, WARM_UP);
-    let before = cpu::nanos(pid)?;
-    let counted = load.run(calls, WINDOW);
-    let spent = cpu::nanos(pid)? - before;
-    if counted.received == 0 {
+fn measure(set: &mut Set) -> Result<Figure> {
+    load::run(set, WARM_UP)?;
+    let before = cpu::nanos(set.pid)?;
+    let mut counted: Counted = load::run(set, WINDOW)?;
+    let spent = (cpu::nanos(set.pid)? - before) as f64;
+    let received = counted.received();
+    if received == 0 {
         bail!("no packet came through");
     }
     Ok(Figure {
-        micros: spent as f64 / 1e3 / counted.received as f64,
-        lost: 1.0 - (counted.received as f64 / counted.sent as f64).min(1.0),
+        micros: spent / 1e3 / received as f64,
+        core: spent / WINDOW.as_nanos() as f64,
+        lost: 1.0 - (received as f64 / counted.sent as f64).min(1.0),
+        delays: [0, 1].map(|side| [0.5, 0.99].map(|share| counted.quantile(side, share))),
     })
 }

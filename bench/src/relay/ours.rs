@@ -1,214 +1,181 @@
-//! The contact point with agents before it, a SIP server behind it, and calls set up through all of them.
+//! The contact point, with calls set up through it: from tunnels to UDP ports, and from tunnels to tunnels.
 
-use crate::load::{Call, Load, describe, target};
-use anyhow::{Context, Result, bail};
+use crate::load::{Clock, Set, Side};
+use crate::operator::Operator;
+use crate::tunnel::{End, Tunnels};
+use crate::udp::Udp;
+use anyhow::{Context, Result};
 use causeway_bench::process::{Process, program};
-use causeway_sip::{HeaderId, Message, Method, RequestBuilder, response_to};
-use std::collections::HashMap;
+use causeway_sip::Method;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Calls that one agent carries.
-const PER_AGENT: usize = 400;
-const TUNNEL: &str = "127.0.0.1:24430";
-const SIP: &str = "127.0.0.1:25060";
-const SERVER: &str = "127.0.0.1:26060";
-const MEDIA: &str = "127.0.0.1:10000-23999";
-/// Requests per second stay below what a contact point grants an agent.
+/// Calls that one tunnel carries: a contact point allows 500.
+const PER_TUNNEL: usize = 400;
+const BETWEEN_TWO: usize = 500;
+/// From one call to the next through one tunnel: requests stay below what a contact point grants an agent.
 const PACE: Duration = Duration::from_millis(12);
+/// Tunnels with calls are looked after so often, or they count as dead.
+const LOOK: Duration = Duration::from_millis(200);
 
-/// Where the callees' packets go, by Call-ID: what the server was told.
-type Told = Arc<Mutex<HashMap<Vec<u8>, SocketAddr>>>;
+/// Where everybody is.
+#[derive(Clone)]
+pub struct Place {
+    /// The contact point, and the network namespace that it runs in.
+    pub contact: IpAddr,
+    pub namespace: Option<String>,
+    /// The operator's server, and who sends and receives.
+    pub operator: IpAddr,
+}
 
-/// A running contact point with calls set up.
-pub struct Relay {
-    calls: Vec<Call>,
-    contact: Process,
-    _agents: Vec<Process>,
-    stop: Arc<AtomicBool>,
+impl Place {
+    /// All on the loopback interface.
+    pub fn loopback() -> Self {
+        Self { contact: [127, 0, 0, 1].into(), namespace: None, operator: [127, 0, 3, 1].into() }
+    }
+
+    pub fn tunnel(&self) -> SocketAddr {
+        SocketAddr::new(self.contact, 24430)
+    }
+
+    pub fn server(&self) -> SocketAddr {
+        SocketAddr::new(self.operator, 26060)
+    }
+}
+
+/// A running contact point.
+pub struct Contact {
+    pub process: Process,
+    pub pin: String,
     _data: tempfile::TempDir,
 }
 
-impl Relay {
-    pub fn start(count: usize, load: &Load) -> Result<Self> {
+impl Contact {
+    pub fn start(place: &Place, more: &[&str]) -> Result<Self> {
         let data = tempfile::tempdir()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Told::default();
-        serve(load.right()?, stop.clone(), told.clone())?;
-        let (contact, pin) = contact(data.path().join("contact"))?;
-        let mut relay = Self { calls: Vec::new(), contact, _agents: Vec::new(), stop, _data: data };
-        for number in 0..count.div_ceil(PER_AGENT) {
-            let listen: SocketAddr = format!("127.0.1.{}:5060", number + 1).parse()?;
-            let data = relay._data.path().join(format!("agent{number}"));
-            relay._agents.push(agent(listen, &pin, data)?);
-            let calls = PER_AGENT.min(count - number * PER_AGENT);
-            relay.calls.extend(dial(listen, number, calls, load, &told)?);
-        }
-        Ok(relay)
-    }
-
-    pub fn calls(&self) -> &[Call] {
-        &self.calls
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.contact.id()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Starts a contact point; it prints its pin once it is ready.
-fn contact(data: PathBuf) -> Result<(Process, String)> {
-    let mut command = Command::new(program()?);
-    command
-        .args(["contact", "--tunnel", TUNNEL, "--sip", SIP, "--upstream", &format!("sip:{SERVER}")])
-        .args(["--media", MEDIA, "--log", "warn", "--data"])
-        .arg(data)
-        .stdout(Stdio::piped());
-    let mut process = Process::start(&mut command)?;
-    let out = process.child().stdout.take().context("no standard output")?;
-    let mut line = String::new();
-    BufReader::new(out).read_line(&mut line)?;
-    let pin = line.trim().strip_prefix("pin: ").context("the contact point did not start")?;
-    Ok((process, pin.to_owned()))
-}
-
-fn agent(listen: SocketAddr, pin: &str, data: PathBuf) -> Result<Process> {
-    let mut command = Command::new(program()?);
-    command
-        .args(["agent", "--contact", TUNNEL, "--pin", pin, "--listen", &listen.to_string()])
-        .args(["--log", "warn", "--data"])
-        .arg(data);
-    Process::start(&mut command)
-}
-
-/// A SIP server that accepts everything; its callees want their packets at `media`.
-fn serve(media: SocketAddr, stop: Arc<AtomicBool>, told: Told) -> Result<()> {
-    let socket = UdpSocket::bind(SERVER)?;
-    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-    thread::spawn(move || {
-        let mut buffer = [0; 65536];
-        while !stop.load(Ordering::Relaxed) {
-            let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-            let answer =
-                Message::parse(&buffer[..length]).ok().and_then(|message| accept(&message, media, &told));
-            if let Some(answer) = answer {
-                // A lost answer is asked for again.
-                let _ = socket.send_to(&answer, from);
+        let mut command = match &place.namespace {
+            None => Command::new(program()?),
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(program()?);
+                command
             }
-        }
-    });
-    Ok(())
-}
-
-fn accept(message: &Message, media: SocketAddr, told: &Told) -> Option<Vec<u8>> {
-    let msg = message.msg();
-    let response = response_to(msg, 200, None, Some(b"server"));
-    match msg.method() {
-        Method::Register => {
-            let contact = format!("<{}>;expires=3600", String::from_utf8_lossy(msg.contact()?.uri));
-            Some(response.header("Contact", contact).finish())
-        }
-        Method::Invite => {
-            let right = target(&String::from_utf8_lossy(msg.body()))?;
-            told.lock().unwrap_or_else(PoisonError::into_inner).insert(msg.call_id()?.to_vec(), right);
-            let response = response.record_routes().header("Contact", format!("<sip:callee@{SERVER}>"));
-            Some(response.body("application/sdp", describe(media)).finish())
-        }
-        _ => None,
+        };
+        let ip = place.contact;
+        command
+            .args(["--log", "warn", "contact", "--tunnel", &place.tunnel().to_string()])
+            .args(["--sip", &format!("{ip}:25060"), "--upstream", &format!("sip:{}", place.server())])
+            .args(["--media", &format!("{ip}:10000-23999"), "--ready-fd", "1"])
+            .args(more)
+            .arg("--data")
+            .arg(data.path().join("contact"))
+            .stdout(Stdio::piped());
+        let mut process = Process::start(&mut command)?;
+        let pin = pin(&mut process)?;
+        Ok(Self { process, pin, _data: data })
     }
 }
 
-/// Registers one caller with an agent and places its calls.
-fn dial(agent: SocketAddr, number: usize, calls: usize, load: &Load, told: &Told) -> Result<Vec<Call>> {
-    let socket = UdpSocket::bind("127.0.2.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_millis(250)))?;
-    socket.connect(agent)?;
-    let local = socket.local_addr()?;
-    let caller = format!("sip:caller{number}@bench.example");
-    let request = |method: Method<'_>, uri: &str, call: usize| {
-        RequestBuilder::new(method, uri.as_bytes())
-            .header("Via", format!("SIP/2.0/UDP {local};rport;branch=z9hG4bKbench{number}-{call}"))
-            .max_forwards(70)
-            .header("From", format!("<{caller}>;tag=c{call}"))
-            .header("Call-ID", format!("bench-{number}-{call}"))
-            .cseq(1, method)
-            .header("Contact", format!("<sip:caller{number}@{local}>"))
-    };
-    let register = request(Method::Register, "sip:bench.example", usize::MAX)
-        .header("To", format!("<{caller}>"))
-        .header("Expires", "3600")
-        .finish();
-    exchange(&socket, &register, Duration::from_secs(20)).context("the agent's tunnel does not come up")?;
-    let mut placed = Vec::with_capacity(calls);
+/// What a contact point prints before it is ready.
+fn pin(process: &mut Process) -> Result<String> {
+    let out = process.child().stdout.as_mut().context("no standard output")?;
+    let (mut pin, mut ready) = (None, false);
+    for line in BufReader::with_capacity(1, out).lines() {
+        let line = line?;
+        ready |= line.contains("READY=1");
+        pin = line.strip_prefix("pin: ").map(str::to_owned).or(pin);
+        if let (Some(pin), true) = (&pin, ready) {
+            return Ok(pin.clone());
+        }
+    }
+    anyhow::bail!("the contact point has ended before it was ready")
+}
+
+/// Calls from tunnels to UDP.
+pub fn to_udp(place: &Place, calls: usize, more: &[&str]) -> Result<Set> {
+    let clock = Clock::start();
+    let operator = Operator::start(place.server(), false)?;
+    let contact = Contact::start(place, more)?;
+    let right = Udp::new(place.operator, calls)?;
+    operator.expect(right.addresses(calls)?);
+    let mut ends = open(place, calls.div_ceil(PER_TUNNEL), 0, clock)?;
+    let (mut lanes, mut told) = (Vec::new(), Vec::new());
+    let mut pace = Pace::new(ends.len());
     for call in 0..calls {
-        let begun = Instant::now();
-        let invite = request(Method::Invite, "sip:callee@bench.example", call)
-            .header("To", "<sip:callee@bench.example>")
-            .body("application/sdp", describe(load.left()?))
-            .finish();
-        let ok = exchange(&socket, &invite, Duration::from_secs(10))?;
-        let left = target(&String::from_utf8_lossy(ok.msg().body())).context("no description in the 200")?;
-        socket.send(&ack(&ok, local, number, call))?;
-        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let right =
-            ok.msg().call_id().and_then(|id| told.get(id)).context("the server never saw the call")?;
-        placed.push(Call { left, right: *right });
-        drop(told);
-        thread::sleep(PACE.saturating_sub(begun.elapsed()));
+        let number = call % ends.len();
+        let end = &mut ends[number];
+        lanes.push((number, end.invite("sip:callee@bench.example", &name(call))?));
+        let ok = end.wait_for(&name(call), 200)?;
+        end.ack(&ok)?;
+        told.push(operator.told(&name(call))?);
+        pace.keep(&mut [&mut ends])?;
     }
-    Ok(placed)
+    let (left, right): (Box<dyn Side>, Box<dyn Side>) =
+        (Box::new(Tunnels::new(ends, lanes)), Box::new(right.aim(told)));
+    let pid = contact.process.id();
+    Ok(Set { left, right, calls, pid, clock, _keep: Box::new((contact, operator)) })
 }
 
-fn ack(ok: &Message, local: SocketAddr, number: usize, call: usize) -> Vec<u8> {
-    let msg = ok.msg();
-    let target = msg.contact().map_or(&b"sip:callee"[..], |contact| contact.uri);
-    let mut routes: Vec<&[u8]> = msg.values(HeaderId::RecordRoute).collect();
-    routes.reverse();
-    RequestBuilder::new(Method::Ack, target)
-        .header("Via", format!("SIP/2.0/UDP {local};rport;branch=z9hG4bKack{number}-{call}"))
-        .max_forwards(70)
-        .headers("Route", routes)
-        .header("From", msg.header(HeaderId::From).unwrap_or_default())
-        .header("To", msg.header(HeaderId::To).unwrap_or_default())
-        .header("Call-ID", msg.header(HeaderId::CallId).unwrap_or_default())
-        .cseq(1, Method::Ack)
-        .finish()
+/// Calls from tunnels to tunnels of the same contact point.
+pub fn to_tunnels(place: &Place, calls: usize) -> Result<Set> {
+    let clock = Clock::start();
+    let operator = Operator::start(place.server(), false)?;
+    let contact = Contact::start(place, &[])?;
+    let mut callers = open(place, calls.div_ceil(BETWEEN_TWO), 0, clock)?;
+    let mut callees = open(place, callers.len(), 1000, clock)?;
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let mut pace = Pace::new(callers.len());
+    for call in 0..calls {
+        let end = call % callers.len();
+        left.push((end, callers[end].invite(&callees[end].aor(), &name(call))?));
+        let invite = callees[end].wait_for_request(Method::Invite)?;
+        right.push((end, callees[end].accept(&invite)?));
+        let ok = callers[end].wait_for(&name(call), 200)?;
+        callers[end].ack(&ok)?;
+        pace.keep(&mut [&mut callers, &mut callees])?;
+    }
+    let pid = contact.process.id();
+    Ok(Set {
+        left: Box::new(Tunnels::new(callers, left)),
+        right: Box::new(Tunnels::new(callees, right)),
+        calls,
+        pid,
+        clock,
+        _keep: Box::new((contact, operator)),
+    })
 }
 
-/// Sends a request until its 200 comes.
-fn exchange(socket: &UdpSocket, request: &[u8], patience: Duration) -> Result<Message> {
-    let wanted = Message::parse(request)?;
-    let start = Instant::now();
-    let mut buffer = [0; 65536];
-    let mut last = String::new();
-    while start.elapsed() < patience {
-        socket.send(request)?;
-        while let Ok(length) = socket.recv(&mut buffer) {
-            let Ok(message) = Message::parse(&buffer[..length]) else { continue };
-            if message.msg().call_id() != wanted.msg().call_id() {
-                continue;
-            }
-            match message.msg().status() {
-                Some(200) => return Ok(message),
-                Some(status) if status >= 300 => {
-                    last = format!("{status}");
-                    break;
-                }
-                _ => {}
-            }
+fn name(call: usize) -> String {
+    format!("bench-{call}")
+}
+
+fn open(place: &Place, count: usize, first: usize, clock: Clock) -> Result<Vec<End>> {
+    (0..count).map(|number| End::open(place.tunnel(), first + number, clock)).collect()
+}
+
+/// Not too many calls in a row, and nobody forgotten meanwhile.
+struct Pace {
+    step: Duration,
+    next: Instant,
+    looked: Instant,
+}
+
+impl Pace {
+    fn new(tunnels: usize) -> Self {
+        let now = Instant::now();
+        Self { step: PACE / tunnels as u32, next: now, looked: now }
+    }
+
+    fn keep(&mut self, ends: &mut [&mut Vec<End>]) -> Result<()> {
+        self.next += self.step;
+        thread::sleep(self.next.saturating_duration_since(Instant::now()));
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            ends.iter_mut().flat_map(|ends| ends.iter_mut()).try_for_each(End::idle)?;
         }
+        Ok(())
     }
-    bail!("no 200 in {patience:?} (last answer: {last})")
 }

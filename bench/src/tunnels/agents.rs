@@ -10,8 +10,10 @@ use std::sync::Arc;
 pub struct Progress {
     /// Tunnels up.
     pub up: usize,
-    /// Phones whose REGISTER has been answered 200 on their present tunnel.
+    /// Phones whose REGISTER has been answered 200 in their present session.
     pub registered: usize,
+    /// Agents whose ticket for the next connection has come on the present one.
+    pub tickets: usize,
 }
 
 #[derive(Default)]
@@ -20,6 +22,7 @@ struct One {
     heard: Vec<u8>,
     up: bool,
     registered: bool,
+    ticket: bool,
     generation: u32,
 }
 
@@ -36,15 +39,23 @@ impl Agents {
 
     pub fn progress(&self) -> Progress {
         let count = |is: fn(&One) -> bool| self.all.iter().filter(|one| is(one)).count();
-        Progress { up: count(|one| one.up), registered: count(|one| one.registered) }
+        Progress {
+            up: count(|one| one.up),
+            registered: count(|one| one.up && one.registered),
+            tickets: count(|one| one.ticket),
+        }
     }
 
-    /// Cuts all connections, and opens them anew.
-    pub fn again(&mut self, out: &mut Outbox) {
+    /// Cuts all connections, and opens others: to go on with their sessions there by their tickets, or to begin anew.
+    pub fn again(&mut self, now: Time, go_on: bool, out: &mut Outbox) {
         for index in 0..self.all.len() {
             out.close(self.flow(index));
             let one = &mut self.all[index];
-            *one = One { generation: one.generation + 1, ..One::default() };
+            (one.generation, one.up, one.ticket) = (one.generation + 1, false, false);
+            match &mut one.tunnel {
+                Some(tunnel) if go_on => tunnel.park(now),
+                _ => *one = One { generation: one.generation, ..One::default() },
+            }
             self.connect(index, out);
         }
     }
@@ -70,14 +81,21 @@ impl Agents {
         let Some(one) = self.all.get_mut(index) else { return };
         let Some(tunnel) = &mut one.tunnel else { return };
         let mut input = bytes;
-        let mut rose = false;
+        let (mut rose, mut ticket) = (false, false);
         while let Some(event) = tunnel.next(now, &mut input) {
             match event {
                 Event::Up(_) => rose = true,
+                Event::Resumed { .. } => one.up = true,
+                Event::Ticket => ticket = true,
+                Event::Fresh(why) => eprintln!("agent {index} cannot go on: {why}"),
                 Event::Sip(bytes) => one.heard.extend_from_slice(bytes),
                 Event::Dead(why) => eprintln!("agent {index}: {why}"),
                 _ => {}
             }
+        }
+        if ticket {
+            tunnel.ticket_kept();
+            one.ticket = true;
         }
         if rose {
             one.up = true;
@@ -112,7 +130,9 @@ impl Node for Agents {
                 let mut instance = [7; 16];
                 instance[..8].copy_from_slice(&(index as u64).to_be_bytes());
                 config.instance = Some(Instance(instance));
-                if let Some(one) = self.all.get_mut(index) {
+                if let Some(one) = self.all.get_mut(index)
+                    && !one.tunnel.as_mut().is_some_and(|tunnel| tunnel.resume(ctx.now, exporter))
+                {
                     one.tunnel = Some(Tunnel::on(Arc::new(config), ctx.now, exporter));
                 }
                 out.wake(flow);

@@ -1,8 +1,8 @@
 //! Many agents on one contact point: what an idle tunnel costs, and how fast all come back.
 //!
 //! `tunnels [IDLE] [RETURNING]` (defaults 10,000 and 1,000): opens so many idle tunnels and states the memory of the
-//! contact point; then so many agents with a registration each lose their connections at the same moment, connect
-//! and register again. The contact point is a process of its own (`tunnels serve`), the agents live in this one.
+//! contact point; then so many agents with a registration each lose their connections at the same moment, and come back:
+//! by their tickets, then by registering again. The contact point has its records on disk. The contact point is a process of its own (`tunnels serve`), the agents live in this one.
 #![allow(clippy::print_stdout, reason = "a benchmark answers on standard output")]
 
 mod agents;
@@ -11,10 +11,12 @@ use agents::{Agents, Progress};
 use anyhow::{Context, Result, bail};
 use causeway_bench::cpu;
 use causeway_bench::process::Process;
+use causeway_node::Record;
 use causeway_runtime::tls::{Client, Pin, Server, Trust};
-use causeway_runtime::{Handle, Options, Setup, Worker};
+use causeway_runtime::{Handle, Options, Persister, Setup, Worker};
 use causeway_sip::{Message, response_to};
 use causeway_split_proxy::{ContactConfig, ContactPoint};
+use causeway_store::Store;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
@@ -25,6 +27,14 @@ use std::time::{Duration, Instant};
 const TUNNEL: &str = "127.0.0.1:24431";
 const SIP: &str = "127.0.0.1:25061";
 const SERVER: &str = "127.0.0.1:26061";
+
+struct Disk(Store);
+
+impl Persister for Disk {
+    fn commit(&mut self, records: &[Record]) -> Result<(), String> {
+        self.0.commit(records).map_err(|error| error.to_string())
+    }
+}
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -58,10 +68,13 @@ fn main() -> Result<()> {
 
     let (_contact, pin) = self::contact(folder.path())?;
     let worker = agents(pin, returning)?;
-    until(&worker, returning, |progress| progress.registered)?;
-    worker.with::<Agents, _>("agents", |agents, _, out| agents.again(out))?;
-    let took = until(&worker, returning, |progress| progress.registered)?;
-    println!("{returning} agents cut off at once are registered again after {:.1} s", took.as_secs_f64());
+    until(&worker, returning, |progress| progress.registered.min(progress.tickets))?;
+    for (go_on, how) in [(true, "have gone on by their tickets"), (false, "are registered again")] {
+        worker.with::<Agents, _>("agents", move |agents, ctx, out| agents.again(ctx.now, go_on, out))?;
+        let took = until(&worker, returning, |progress| progress.registered)?;
+        println!("{returning} agents cut off at once {how} after {:.2} s", took.as_secs_f64());
+        until(&worker, returning, |progress| progress.tickets)?;
+    }
     worker.stop();
     Ok(())
 }
@@ -83,7 +96,7 @@ fn until(worker: &Handle, count: usize, far: impl Fn(Progress) -> usize) -> Resu
         if far(progress) >= count {
             return Ok(begun.elapsed());
         }
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(10));
     }
     let progress = worker.with::<Agents, _>("agents", |agents, _, _| agents.progress())?;
     bail!("after two minutes: {progress:?} of {count}")
@@ -129,9 +142,9 @@ fn serve(folder: &Path) -> Result<()> {
         max_handshakes_per_address: 40_000,
         ..Options::default()
     };
-    let worker = Worker::new("contact").options(options);
-    let (handle, thread) =
-        worker.node(Setup::new("contact", ContactPoint::new(config, [])).server(tls)).spawn()?;
+    let disk = Disk(Store::open(folder, "contact.db")?);
+    let setup = Setup::new("contact", ContactPoint::new(config, [])).server(tls).persister(disk);
+    let (handle, thread) = Worker::new("contact").options(options).node(setup).spawn()?;
     handle.ready(Duration::from_secs(10)).map_err(anyhow::Error::msg)?;
     println!("{pin}");
     thread.join().map_err(|_| anyhow::anyhow!("the contact point has panicked"))??;

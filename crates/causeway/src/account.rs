@@ -93,6 +93,11 @@ impl Account {
         account.policy().map(|_| account)
     }
 
+    /// Address and password of the only user, or of the first, if both are told: what one registers with.
+    pub fn credentials(&self) -> Option<(&str, &Zeroizing<String>)> {
+        Some((self.uri.as_deref()?, &self.password.as_ref()?.0))
+    }
+
     fn has_secrets(&self) -> bool {
         let line = |line: &Line| line.password.is_some() || line.ha1.is_some();
         self.password.is_some() || self.ha1.is_some() || self.line.iter().any(line)
@@ -163,6 +168,8 @@ mod tests {
             ha1 = [\"7fc33d266ff5f7fe764efb797bd4ba91\"]\n[[line]]\nuri = \"sip:d@b\"\n";
         let account = Account::parse(file).unwrap();
         assert_eq!(account.contact.as_deref(), Some("c.example"));
+        let (uri, password) = account.credentials().unwrap();
+        assert_eq!((uri, password.as_str()), ("sip:a@b", "hunter2"));
         let policy = account.policy().unwrap();
         assert_eq!((policy.least, policy.lines.len()), (Assurance::Header, 3));
         assert!(matches!(policy.lines[0].secret, Some(LineSecret::Password(_))));

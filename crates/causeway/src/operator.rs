@@ -35,6 +35,7 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     if check {
         return Ok(());
     }
+    let count = options.media_workers.unwrap_or(1);
     let (options, carrying) = (options.exchange, options.carrying);
     let drain_grace = carrying.drain_grace();
     config.drain_grace = drain_grace;
@@ -44,7 +45,8 @@ pub fn up(sourced: Sourced<Up>) -> Outcome {
     let mut reload = Reload { settings: file.as_deref().and_then(Settings::new), ..Reload::default() };
     reload.servers.push(server.clone());
     let mut workers = exchange.workers(&data, &mut reload)?;
-    workers.push(roles::contact(config, server, &data, Some(&data))?.options(carrying.options()));
+    let contacts = roles::contacts(config, &server, &data, Some(&data), count)?;
+    workers.extend(contacts.into_iter().map(|contact| contact.options(carrying.options())));
     let metrics = options.metrics;
     let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };
     service.run(|| {
@@ -106,10 +108,9 @@ pub fn contact(sourced: Sourced<Contact>) -> Outcome {
     let data = dirs::data(options.data, "contact")?;
     let server = roles::certificate(options.cert.as_deref(), options.key.as_deref(), &data)?;
     let pin = server.pin();
-    let workers = vec![
-        roles::contact(config, server.clone(), &data, options.subscribers.as_deref())?
-            .options(options.carrying.options()),
-    ];
+    let count = options.workers.unwrap_or(1);
+    let contacts = roles::contacts(config, &server, &data, options.subscribers.as_deref(), count)?;
+    let workers = contacts.into_iter().map(|contact| contact.options(options.carrying.options())).collect();
     let reload = Reload { servers: vec![server], ..Reload::default() };
     let metrics = options.metrics;
     let service = Service { workers, data: &data, ready_fd, reload, drain_grace, metrics };

@@ -4,9 +4,9 @@ use crate::exit::Failure;
 use crate::glue::{BestEffort, Disk, keys, random};
 use causeway_node::Record;
 use causeway_runtime::tls::{Client, Server, Trust};
-use causeway_runtime::{Setup, Worker};
+use causeway_runtime::{Membership, Setup, Worker};
 use causeway_split_proxy::{
-    AGENT_SPACES, Agent, AgentConfig, CONTACT_SPACES, ContactConfig, ContactPoint, MediaConfig,
+    AGENT_SPACES, Agent, AgentConfig, CONTACT_SPACES, ContactConfig, ContactPoint, MediaConfig, Seat,
 };
 use causeway_store::Store;
 use causeway_tunnel::Instance;
@@ -19,11 +19,20 @@ use std::path::Path;
 /// # Errors
 /// If a database cannot be opened.
 pub fn contact(
-    mut config: ContactConfig,
+    config: ContactConfig,
     server: Server,
     data: &Path,
     subscribers: Option<&Path>,
 ) -> Result<Worker, Failure> {
+    Ok(Worker::new("contact").node(contact_node(config, server, data, subscribers)?))
+}
+
+fn contact_node(
+    mut config: ContactConfig,
+    server: Server,
+    data: &Path,
+    subscribers: Option<&Path>,
+) -> Result<Setup, Failure> {
     config.digest_keys = subscribers.is_some();
     let store = Store::open(data, "contact.db")?;
     let node = ContactPoint::new(config, records(&store, CONTACT_SPACES)?);
@@ -31,7 +40,90 @@ pub fn contact(
     if let Some(folder) = subscribers {
         setup = setup.authority(keys(folder)?);
     }
-    Ok(Worker::new("contact").node(setup))
+    Ok(setup)
+}
+
+/// Several contact points side by side, each on a worker of its own with a share of the agents: they share the address for
+/// tunnels and the certificate. The first has the folder and the SIP port of one that is alone; number `n` has the folder
+/// `worker-n` in it, the SIP port `n` above, and all have as many of the media ports. What belonged to more of them than
+/// there are now is removed.
+///
+/// # Errors
+/// If there are too few ports, or a database cannot be opened.
+pub fn contacts(
+    config: ContactConfig,
+    server: &Server,
+    data: &Path,
+    subscribers: Option<&Path>,
+    count: u16,
+) -> Result<Vec<Worker>, Failure> {
+    forget_others(data, count)?;
+    if count <= 1 {
+        return Ok(vec![contact(config, server.clone(), data, subscribers)?]);
+    }
+    let configs = shares(&config, count)?;
+    let places = Membership::group(count);
+    let mut workers = Vec::new();
+    for ((number, config), place) in configs.into_iter().enumerate().zip(places) {
+        let (name, folder) = match number {
+            0 => ("contact".to_owned(), data.to_owned()),
+            _ => (format!("contact-{number}"), data.join(format!("{FOLDER}{number}"))),
+        };
+        let setup = contact_node(config, server.clone(), &folder, subscribers)?;
+        workers.push(Worker::new(name).node(setup.member(place)));
+    }
+    Ok(workers)
+}
+
+/// The folders of further contact points are called so, with their number.
+const FOLDER: &str = "worker-";
+/// A contact point that has fewer pairs of media ports than this is of no use.
+const FEWEST_PAIRS: u16 = 64;
+
+/// The settings of each of several contact points.
+fn shares(config: &ContactConfig, count: u16) -> Result<Vec<ContactConfig>, Failure> {
+    let first = config.media.low.saturating_add(config.media.low % 2);
+    let pairs = (config.media.high.saturating_sub(first).saturating_add(1)) / 2 / count;
+    if pairs < FEWEST_PAIRS {
+        let why =
+            format!("{count} workers need a range of {} media ports at least", 2 * FEWEST_PAIRS * count);
+        return Err(Failure::usage(why));
+    }
+    let sip = |number: u16| {
+        let port = config.sip.port().checked_add(number);
+        port.map(|port| SocketAddr::new(config.sip.ip(), port))
+            .ok_or_else(|| Failure::usage(format!("there are no {count} SIP ports from {} on", config.sip)))
+    };
+    let own = (0..count).map(sip).collect::<Result<Vec<_>, _>>()?;
+    let share = |number: u16| {
+        let mut config = config.clone();
+        config.seat = Seat { own: number, of: count };
+        config.sip = own.get(usize::from(number)).copied().unwrap_or(config.sip);
+        // No media may be aimed at the others' SIP ports either.
+        config.services.extend(&own);
+        config.media.low = first + 2 * pairs * number;
+        config.media.high = config.media.low + 2 * pairs - 1;
+        config
+    };
+    Ok((0..count).map(share).collect())
+}
+
+/// Removes what contact points have left that there are no more.
+fn forget_others(data: &Path, count: u16) -> Result<(), Failure> {
+    let fail = |error: std::io::Error| Failure::unreachable(format!("{}: {error}", data.display()));
+    for entry in std::fs::read_dir(data).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse::<u16>().ok());
+        if number.is_some_and(|number| number >= count.max(1)) {
+            tracing::warn!(
+                "{}: that worker is no more; what it has held is forgotten",
+                entry.path().display()
+            );
+            std::fs::remove_dir_all(entry.path()).map_err(fail)?;
+        }
+    }
+    Ok(())
 }
 
 /// An agent as a node, for a worker of its own or beside the phone that embeds it. With a folder its calls survive
@@ -128,6 +220,36 @@ pub fn concrete(address: SocketAddr, option: &str) -> Result<SocketAddr, Failure
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_contact_points_have_ports_of_their_own() {
+        let (tunnel, sip) = ("192.0.2.1:443".parse().unwrap(), "192.0.2.1:5060".parse().unwrap());
+        let mut config = ContactConfig::new(tunnel, sip, "192.0.2.2:5060".parse().unwrap());
+        (config.media.low, config.media.high) = (20_001, 21_000);
+        let given = shares(&config, 3).ok().unwrap();
+        let ports: Vec<_> = given.iter().map(|c| (c.sip.port(), c.media.low, c.media.high)).collect();
+        assert_eq!(ports, [(5060, 20_002, 20_333), (5061, 20_334, 20_665), (5062, 20_666, 20_997)]);
+        assert_eq!(given[2].seat, Seat { own: 2, of: 3 });
+        assert!(given[0].services.contains(&"192.0.2.1:5062".parse().unwrap()));
+        config.media.high = 20_200;
+        assert!(shares(&config, 2).is_err(), "too few ports");
+        config.media.high = 29_999;
+        config.sip.set_port(65_535);
+        assert!(shares(&config, 2).is_err(), "no port above");
+    }
+
+    #[test]
+    fn what_workers_that_are_no_more_have_left_is_removed() {
+        let data = tempfile::tempdir().unwrap();
+        for name in ["worker-1", "worker-2", "worker-x", "other"] {
+            std::fs::create_dir(data.path().join(name)).unwrap();
+        }
+        forget_others(data.path(), 2).ok().unwrap();
+        let left = |name: &str| data.path().join(name).exists();
+        assert!(left("worker-1") && !left("worker-2") && left("worker-x") && left("other"));
+        forget_others(data.path(), 1).ok().unwrap();
+        assert!(!left("worker-1"));
+    }
 
     #[test]
     fn ranges() {

@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::keys::Keys;
+use crate::route;
 use crate::shard::{self, Shard};
 use causeway_node::{Credential, Ctx, NumberMap};
 use causeway_sip::digest::{Algorithm, Credentials, NewChallenge};
@@ -30,9 +31,9 @@ pub struct Ticket {
 /// Gives out nonces, and sees to it that none is used twice with the same count.
 ///
 /// Of several exchanges with one secret each counts by itself, and takes a nonce of another only where the same
-/// credentials cannot be used at a third: where they cover the very Request-URI (RFC 7616 §3.4.3), and that alone says
-/// whose the request is. All else, REGISTER and what goes to other domains, is challenged anew, as with a nonce that
-/// is too old.
+/// credentials cannot be used at a third: where they cover what says whose the request is. That is their user name in
+/// a REGISTER of that very user; else the Request-URI (RFC 7616 §3.4.3), where it names a user of the domain. All else,
+/// such as what goes to other domains, is challenged anew, as with a nonce that is too old.
 pub struct Gatekeeper {
     realm: String,
     algorithms: Vec<Algorithm>,
@@ -110,7 +111,10 @@ impl Gatekeeper {
             .read_nonce(&question.nonce)
             .filter(|(given, _)| *given >= self.born && unix_ms.saturating_sub(*given) <= self.life_ms)
             .filter(|(_, nonce)| {
-                let covered = || question.uri == msg.request_uri() && shard::is_of_uri(config, keys, msg);
+                let covered = || match msg.method() {
+                    Method::Register => registers(config, msg, &question.username),
+                    _ => question.uri == msg.request_uri() && shard::is_of_uri(config, keys, msg),
+                };
                 self.shard.is_alone() || Keys::giver(*nonce) == self.shard.own || covered()
             })
             // Without qop there is no count, and a nonce is good for one request.
@@ -139,6 +143,12 @@ impl Gatekeeper {
     fn is_good(&self, ticket: &Ticket) -> bool {
         !self.counts.iter().filter_map(|used| used.get(&ticket.nonce)).any(|last| *last >= ticket.count)
     }
+}
+
+/// Whether a REGISTER is for the user of this name, and nobody else.
+fn registers(config: &Config, msg: Msg<'_>, username: &[u8]) -> bool {
+    let aor = msg.to().and_then(|to| to.uri()).and_then(|uri| route::aor(config, &uri));
+    aor.is_some_and(|aor| aor == [b"sip:", username, b"@", config.domain.as_bytes()].concat())
 }
 
 /// Whether a credentials header value is for this realm.

@@ -78,3 +78,19 @@ fn a_nonce_of_another_is_good_for_the_user_that_the_credentials_cover() {
         assert_eq!(status(), Some(407), "and good once there");
     }
 }
+
+/// In a REGISTER it is the user's name that they cover.
+#[test]
+fn a_nonce_of_another_is_good_for_the_user_who_registers() {
+    use registrar::common::{Bench, CONTACT};
+    for [first, then] in [["alice", "bob"], ["bob", "alice"]] {
+        let mut bench = Bench::new();
+        // The challenge comes from whoever serves the first.
+        let credentials = bench.credentials(then, first);
+        let mut status = || {
+            let request = bench.register(then, &[CONTACT]).header("Authorization", &credentials);
+            bench.ask(request).msg().status()
+        };
+        assert_eq!([status(), status()], [Some(200), Some(401)], "{then}: good, and once");
+    }
+}

@@ -166,6 +166,15 @@ pub enum Output<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
+    /// Give a connection that a listener has accepted to another member of the node's group ([`Outbox::hand_over`]).
+    HandOver {
+        /// Which connection; it is not this node's any more.
+        flow: Flow,
+        /// Which member.
+        to: u16,
+        /// Bytes that came on it and are the other node's to take.
+        bytes: &'a [u8],
+    },
     /// Write a record.
     Persist {
         /// Its number.
@@ -206,6 +215,8 @@ pub struct Outbox {
     gate: Gate,
     last_seq: u64,
     deaf_below: Option<Level>,
+    /// A connection is to be handed over: that cannot wait.
+    moving: bool,
 }
 
 #[derive(Debug)]
@@ -220,6 +231,7 @@ enum Item {
     Mark { flow: Flow, dscp: Dscp },
     Pause { flow: Flow, paused: bool },
     Hand { to: u16, start: usize, end: usize },
+    HandOver { flow: Flow, to: u16, start: usize, end: usize },
     Persist { seq: u64, record: Box<Record> },
     Ask { id: u64, question: Box<Question> },
     Line { journal: &'static str, line: String },
@@ -280,6 +292,21 @@ impl Outbox {
     pub fn hand(&mut self, to: u16, bytes: &[u8]) {
         let (start, end) = self.keep(bytes);
         self.push(Item::Hand { to, start, end });
+    }
+
+    /// Gives an accepted connection to another member of the node's group. `bytes` are what has come on it and was not used: the other node gets
+    /// [`crate::Input::Opened`] with the same listener, addresses and exporter, then these bytes, then all that
+    /// follow, in order and complete. Here the flow is gone, without [`crate::Input::Closed`]. Where there is no such
+    /// member, or it takes no more connections, the connection ends.
+    pub fn hand_over(&mut self, flow: Flow, to: u16, bytes: &[u8]) {
+        let (start, end) = self.keep(bytes);
+        self.moving = true;
+        self.items.push((None, Item::HandOver { flow, to, start, end }));
+    }
+
+    /// For the driver: whether a connection is to be handed over, so that nothing more may be read from it first.
+    pub fn hands_over(&self) -> bool {
+        self.moving
     }
 
     /// Writes a record; its number goes into [`Outbox::gated`].
@@ -349,6 +376,11 @@ impl Outbox {
                 let (start, end) = self.keep(bytes);
                 Item::Hand { to, start, end }
             }
+            Output::HandOver { flow, to, bytes } => {
+                let (start, end) = self.keep(bytes);
+                self.moving = true;
+                Item::HandOver { flow, to, start, end }
+            }
             Output::Persist { seq, record } => {
                 self.last_seq = self.last_seq.max(seq);
                 Item::Persist { seq, record: Box::new(record.clone()) }
@@ -377,6 +409,7 @@ impl Outbox {
         }
         self.items.clear();
         self.arena.clear();
+        self.moving = false;
     }
 
     fn keep(&mut self, bytes: &[u8]) -> (usize, usize) {
@@ -407,6 +440,9 @@ impl Item {
             Self::Mark { flow, dscp } => Output::Mark { flow: *flow, dscp: *dscp },
             Self::Pause { flow, paused } => Output::Pause { flow: *flow, paused: *paused },
             Self::Hand { to, start, end } => Output::Hand { to: *to, bytes: &arena[*start..*end] },
+            Self::HandOver { flow, to, start, end } => {
+                Output::HandOver { flow: *flow, to: *to, bytes: &arena[*start..*end] }
+            }
             Self::Persist { seq, record } => Output::Persist { seq: *seq, record },
             Self::Ask { id, question } => Output::Ask { id: *id, question },
             Self::Line { journal, line } => Output::Line { journal, line },

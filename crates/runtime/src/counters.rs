@@ -17,6 +17,7 @@ pub(crate) struct Counters {
     pub accepted: u64,
     pub accept_refused: u64,
     pub accept_errors: u64,
+    pub handed_over: u64,
     pub handshakes_failed: u64,
     pub handshakes_displaced: u64,
     pub commits: u64,
@@ -48,6 +49,7 @@ impl Counters {
                 "Connections that failed while being accepted",
                 self.accept_errors,
             ),
+            ("worker_handed_over_total", "Connections handed to a sibling", self.handed_over),
             (
                 "worker_handshakes_failed_total",
                 "TLS handshakes of others that came to nothing, those given up and displaced included",
@@ -82,6 +84,7 @@ impl Counters {
             "accepted": self.accepted,
             "accept_refused": self.accept_refused,
             "accept_errors": self.accept_errors,
+            "handed_over": self.handed_over,
             "handshakes_failed": self.handshakes_failed,
             "handshakes_displaced": self.handshakes_displaced,
             "commits": self.commits,

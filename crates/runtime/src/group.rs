@@ -104,6 +104,11 @@ impl Membership {
         }
     }
 
+    /// Where another member is reached, once he has a worker.
+    pub(crate) fn mail(&self, of: u16) -> Option<&Mail> {
+        self.shared.seats.get(usize::from(of)).filter(|_| of != self.own)?.bell.get()
+    }
+
     /// What this member has given and nobody has got, so far.
     pub(crate) fn lost(&self) -> u64 {
         self.seat().map_or(0, |seat| seat.lost.load(Ordering::Relaxed))

@@ -213,6 +213,7 @@ impl World {
             Output::Mark { flow, dscp } => drop(self.slots[id.0].marks.insert(flow, dscp)),
             Output::Pause { flow, paused } => self.pause(id, flow, paused),
             Output::Hand { to, bytes } => self.give(id, to, bytes),
+            Output::HandOver { flow, to, bytes } => self.hand_over(id, flow, to, bytes),
             Output::Persist { seq, record } => self.slots[id.0].journal.pending.push((seq, record.clone())),
             Output::Ask { id: question, question: what } => self.ask(id, question, what),
             Output::Line { journal, line } => self.lines.push((id, journal, line.to_owned())),

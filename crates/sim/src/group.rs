@@ -3,7 +3,7 @@
 use crate::driver::Socket;
 use crate::event::Own;
 use crate::{NodeId, World};
-use causeway_node::Flow;
+use causeway_node::{Flow, Input};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,16 +50,42 @@ impl World {
     pub(crate) fn choose(&self, found: (NodeId, Flow), from: SocketAddr) -> (NodeId, Flow) {
         let Some(own) = self.slots[found.0.0].place else { return found };
         let of_group = |slot: &crate::driver::Slot| slot.place.is_some_and(|place| place.group == own.group);
+        let bound = |socket| match socket {
+            Some(Socket::Udp(local) | Socket::Listener(local, _)) => Some(local),
+            _ => None,
+        };
+        let shared = bound(self.slots[found.0.0].flows.get(&found.1).map(|flow| flow.1));
         let wants = |id: &NodeId| {
             let slot = &self.slots[id.0];
             let socket = slot.flows.get(&found.1).map(|flow| flow.1);
-            of_group(slot) && matches!(socket, Some(Socket::Udp(_) | Socket::Listener(..)))
+            of_group(slot) && bound(socket).is_some() && bound(socket) == shared
         };
         let members: Vec<NodeId> = (0..self.slots.len()).map(NodeId).filter(wants).collect();
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         from.to_string().bytes().for_each(|b| hash = (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         let chosen = members.get((hash >> 32) as usize % members.len().max(1));
         (chosen.copied().unwrap_or(found.0), found.1)
+    }
+
+    /// A connection goes to another member ([`causeway_node::Outbox::hand_over`]).
+    pub(crate) fn hand_over(&mut self, id: NodeId, flow: Flow, to: u16, unread: &[u8]) {
+        let Some(at) = self.end_of(id, flow) else { return };
+        let to = self.member(id, to).filter(|to| *to != id && self.slots[to.0].node.is_some());
+        self.slots[id.0].flows.remove(&flow);
+        let Some(to) = to else { return self.abandon(at, true) };
+        let serial = self.serial_id();
+        let slot = &mut self.slots[to.0];
+        let new = Flow(slot.next_accepted);
+        slot.next_accepted = slot.next_accepted.checked_add(1).unwrap_or(Flow::ACCEPTED);
+        slot.flows.insert(new, (serial, Socket::Stream(at)));
+        let exporter = self.conns.get(&at.conn).and_then(|conn| conn.exporter);
+        let Some(end) = self.end(at) else { return };
+        (end.node, end.flow, end.asking) = (to, new, false);
+        let (listener, local, peer) = (end.listener, end.local, end.peer);
+        self.deliver(to, Input::Opened { flow: new, listener, local, peer, exporter, names: &[] });
+        if !unread.is_empty() {
+            self.deliver(to, Input::Stream { flow: new, bytes: unread });
+        }
     }
 
     pub(crate) fn give(&mut self, id: NodeId, to: u16, bytes: &[u8]) {

@@ -39,11 +39,11 @@ pub(crate) struct End {
     pub peer: SocketAddr,
     /// When the last thing this end has sent arrives: nothing overtakes it.
     pub arrives: Time,
-    listener: Option<Flow>,
+    pub listener: Option<Flow>,
     state: State,
     queue: VecDeque<u8>,
     in_flight: usize,
-    asking: bool,
+    pub asking: bool,
     closing: bool,
     retrying: bool,
     paused: bool,
@@ -90,11 +90,11 @@ impl End {
 }
 
 impl World {
-    fn end(&mut self, id: EndId) -> Option<&mut End> {
+    pub(crate) fn end(&mut self, id: EndId) -> Option<&mut End> {
         self.conns.get_mut(&id.conn)?.ends.get_mut(id.side)
     }
 
-    fn end_of(&self, id: NodeId, flow: Flow) -> Option<EndId> {
+    pub(crate) fn end_of(&self, id: NodeId, flow: Flow) -> Option<EndId> {
         match self.slots[id.0].flows.get(&flow)?.1 {
             Socket::Stream(end) => Some(end),
             _ => None,

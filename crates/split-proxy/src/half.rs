@@ -5,6 +5,7 @@ mod sessions;
 pub(crate) use sessions::{Ending, Lost};
 
 use crate::calls::{CallLimits, Calls};
+use crate::contact::Seat;
 use crate::keys::Told;
 use crate::links::{Link, Links, Wire};
 use crate::marks::Marks;
@@ -38,6 +39,8 @@ pub(crate) struct Half {
     /// Messages that wait to be handed to the core, with where they came from.
     pub arrived: Vec<(Hop, Message)>,
     tunnel: Arc<Config>,
+    /// The contact point's place among several.
+    pub seat: Seat,
     sweep: Time,
     /// Bytes on SIP lanes that were no messages.
     pub garbage: u64,
@@ -58,6 +61,8 @@ pub(crate) struct Heard {
     pub ticket_kept: bool,
     /// The peer is going, or stays although we are.
     pub leaving: Option<Duration>,
+    /// The agent belongs to this other contact point; nothing after its Hello has been taken.
+    pub elsewhere: Option<u16>,
     /// What it said of keys.
     pub keys: Vec<Told>,
 }
@@ -78,6 +83,7 @@ impl Half {
             calls: Calls::new(tunnel.role, media, limits, marks),
             arrived: Vec::new(),
             tunnel: Arc::new(tunnel),
+            seat: Seat::default(),
             sweep: Time::ZERO,
             garbage: 0,
         }
@@ -162,7 +168,10 @@ impl Half {
     ) -> usize {
         let tunnel = Tunnel::on(self.tunnel.clone(), ctx.now, exporter);
         out.mark(flow, self.calls.marks.tunnel);
-        out.wake(flow);
+        // Several contact points hear first whose the connection is.
+        if self.seat.is_alone() {
+            out.wake(flow);
+        }
         let mut link = Link::new(Some(flow), peer, tunnel, ctx.unix_ms);
         link.keys.connected(exporter, 0, &mut link.tunnel);
         self.links.insert(link)
@@ -183,9 +192,11 @@ impl Half {
         if let Some(link) = self.links.get_mut(id) {
             let media = &mut self.calls.media;
             // A slot is looked up beside the tunnel, which the event borrows.
+            let seat = self.seat;
             let Link { tunnel, framer, lanes, keys, pace, .. } = link;
             let (mut strays, mut hasty) = (0, false);
             while heard.asked.is_none()
+                && heard.elsewhere.is_none()
                 && heard.fresh.is_none()
                 && !hasty
                 && let Some(event) = tunnel.next(now, input)
@@ -208,7 +219,10 @@ impl Half {
                         }
                     }
                     Event::Sip(bytes) => framer.push(bytes),
-                    Event::Up(_) => heard.up = true,
+                    Event::Up(hello) => {
+                        heard.up = true;
+                        heard.elsewhere = seat.elsewhere(hello.instance.as_ref());
+                    }
                     Event::LaneOpened { .. } => {}
                     Event::Key(message) => {
                         heard.keys.extend(keys.heard(now, self.tunnel.role, tunnel, message));
@@ -228,6 +242,9 @@ impl Half {
                     Event::Dead(why) => heard.dead = Some(why.into()),
                 }
             }
+            if heard.asked.is_some() {
+                heard.elsewhere = seat.elsewhere(tunnel.peer().and_then(|hello| hello.instance.as_ref()));
+            }
             let over = if hasty { tunnel.expel(Fault::Pace) } else { tunnel.strays(now, strays) };
             if let Some(Event::Dead(why)) = over {
                 heard.dead = Some(why.into());
@@ -245,10 +262,17 @@ impl Half {
             heard.dead.get_or_insert(lost);
         }
         self.links.touch(id);
-        if let Some(link) = self.links.get(id).filter(|link| link.tunnel.wants_write()) {
+        if heard.elsewhere.is_none()
+            && let Some(link) = self.links.get(id).filter(|link| self.may_speak(link))
+        {
             link.wake(out);
         }
         heard
+    }
+
+    /// Whether a tunnel has something to say, and it is known that it is ours to say it.
+    fn may_speak(&self, link: &Link) -> bool {
+        link.tunnel.wants_write() && (self.seat.is_alone() || link.tunnel.peer().is_some())
     }
 
     /// Takes the whole messages out of a tunnel's SIP lane. What cannot be cut ends the tunnel, and too
@@ -311,10 +335,14 @@ impl Half {
             let Some(link) = self.links.get_mut(id) else { continue };
             if let Some(Event::Dead(why)) = link.tunnel.timeout(now) {
                 dead.push((id, why.into()));
-            } else if link.tunnel.is_parked() && link.until.is_none_or(|until| until <= now) {
+                self.links.touch(id);
+                continue;
+            }
+            if link.tunnel.is_parked() && link.until.is_none_or(|until| until <= now) {
                 dead.push((id, Lost::expired()));
                 continue;
-            } else if link.tunnel.wants_write() {
+            }
+            if let Some(link) = self.links.get(id).filter(|link| self.may_speak(link)) {
                 link.wake(out);
             }
             self.links.touch(id);

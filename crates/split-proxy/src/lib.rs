@@ -52,7 +52,7 @@ pub use agent::{Agent, AgentConfig, ContactAddress, HttpProxy, SPACES as AGENT_S
 pub use calls::CallLimits;
 pub use contact::{
     Cidr, CidrError, ContactConfig, ContactPoint, Limits, Mode, SPACE as CONTACT_SPACE,
-    SPACES as CONTACT_SPACES,
+    SPACES as CONTACT_SPACES, Seat,
 };
 pub use keys::{KeyLine, KeyPolicy, LineSecret};
 pub use marks::{Marks, MarksError};

@@ -433,7 +433,7 @@ impl<'a> Message<'a> {
             LANES_DONE => Self::LanesDone,
             TICKET_TAKEN => Self::TicketTaken(body.u32().ok_or(short)?),
             LEAVING => Self::Leaving(body.u16().ok_or(short)?),
-            optional if optional >= OPTIONAL => return Ok(None),
+            code if code >= OPTIONAL => return Ok(None),
             _ => return Err(ControlError::UnknownType(code)),
         }))
     }

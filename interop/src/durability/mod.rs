@@ -90,7 +90,7 @@ fn subscribers(binary: &Binary, dir: &Path, data: &Path) -> Result<()> {
 /// Starts an exchange over these databases, with the program itself or something that starts it.
 fn start(bench: &Bench<'_>, mut command: Command, data: &Path, options: &[&str]) -> Result<Process> {
     command.args(["--log", "info", "exchange", "--domain", DOMAIN, "--sip", SERVER, "--ready-fd", "1"]);
-    command.args(bench.binary.workers()).args(options).arg("--data").arg(data);
+    command.args(bench.binary.workers("--workers")).args(options).arg("--data").arg(data);
     let process = Process::spawn(command, bench.dir, "exchange")?;
     process.wait("READY=1", Mark::default(), PATIENCE)?;
     Ok(process)

@@ -105,6 +105,10 @@ pub struct Contact {
     /// Address and ports for media on the operator's side
     #[arg(long, value_name = "IP:LOW-HIGH")]
     pub media: Option<String>,
+    /// Threads, each with a share of the agents and of the media ports, and with the SIP port that many above --sip: 1
+    /// if not given, 64 at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: Option<u16>,
     /// Networks that media may go to; any, if not given
     #[arg(long, value_name = "CIDR")]
     #[serde(default)]

@@ -113,6 +113,10 @@ pub struct Up {
     /// Address and ports for media on the operator's side
     #[arg(long, value_name = "IP:LOW-HIGH")]
     pub media: Option<String>,
+    /// Threads of the contact point, each with a share of the agents and of the media ports: 1 if not given, 64 at
+    /// most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub media_workers: Option<u16>,
     /// Networks that media may go to; any, if not given
     #[arg(long, value_name = "CIDR")]
     #[serde(default)]

@@ -1,6 +1,7 @@
 //! The account: registration, clock, keys, and a call that must be heard.
 
 use super::report::{Finding, Report, Verdict};
+use crate::account::Account;
 use crate::exit::Failure;
 use crate::roles;
 use causeway_node::Status;
@@ -10,7 +11,6 @@ use causeway_runtime::{Handle, Options, Setup, Worker};
 use causeway_sip::ua::{Config as Line, Event, Password};
 use causeway_split_proxy::{AgentConfig, ContactAddress, HttpProxy, KeyPolicy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -36,14 +36,9 @@ pub struct Patient {
 
 impl Patient {
     /// Address and password in an account file, if it has both.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn read(file: &Path) -> Result<Option<Self>, Failure> {
-        let table = crate::settings::table(file)?;
-        let text = |name: &str| table.get(name).and_then(toml::Value::as_str).map(str::to_owned);
-        let password = text("password").map(Zeroizing::new);
-        Ok(text("uri").zip(password).map(|(uri, password)| Self { uri, password }))
+    pub fn of(account: &Account) -> Option<Self> {
+        let (uri, password) = account.credentials()?;
+        Some(Self { uri: uri.to_owned(), password: password.clone() })
     }
 }
 

@@ -20,7 +20,7 @@ use report::Report;
 pub fn run(options: Doctor) -> Outcome {
     let file = options.account.as_deref();
     let account = file.map(Account::read).transpose()?.unwrap_or_default();
-    let patient = file.map(Patient::read).transpose()?.flatten();
+    let patient = Patient::of(&account);
     let keys = account.policy().map_err(Failure::usage)?;
     let contacts = contacts(options.contact.into_iter().collect(), account.contact)?;
     let proxy = options.proxy.map(|proxy| http_proxy(&proxy.0)).transpose()?;

@@ -75,7 +75,9 @@ fn show(out: &mut impl Write, state: &Value, options: &Options) -> std::io::Resu
     }
     for worker in state.as_array().into_iter().flatten() {
         for (name, node) in worker["nodes"].as_object().into_iter().flatten() {
-            write!(out, "{}", table::node(name, node))?;
+            // Of several that run side by side, the workers have the names.
+            let worker = worker["worker"].as_str().filter(|worker| worker.starts_with(name.as_str()));
+            write!(out, "{}", table::node(worker.unwrap_or(name), node))?;
         }
         for journal in worker["journals"].as_array().into_iter().flatten() {
             writeln!(out, "{}", listing::journal(journal))?;

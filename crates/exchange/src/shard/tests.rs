@@ -22,8 +22,8 @@ fn request(method: Method<'_>, uri: &str, to: &str, call_id: &str) -> RequestBui
     RequestBuilder::new(method, uri.as_bytes())
         .header("Via", "SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1")
         .header("From", "<sip:alice@example.com>;tag=f")
-        .header("To", to.to_owned())
-        .header("Call-ID", call_id.to_owned())
+        .header("To", to)
+        .header("Call-ID", call_id)
         .cseq(1, method)
 }
 

@@ -1,5 +1,6 @@
 //! What other threads want of a worker.
 
+use super::handover::Moving;
 use super::{Engine, Later, Member};
 use crate::metrics::Figures;
 use crate::sys::EventFd;
@@ -16,14 +17,34 @@ pub(crate) type Visit = Box<dyn FnOnce(&mut dyn Any, &mut Ctx<'_>, &mut Outbox) 
 
 pub(crate) enum Command {
     Status(Sender<Status>),
-    Table { table: String, filter: String, reply: Sender<Status> },
+    Table {
+        table: String,
+        filter: String,
+        reply: Sender<Status>,
+    },
     Metrics(Sender<Figures>),
-    Reload { settings: Status, reply: Sender<Result<(), String>> },
+    Reload {
+        settings: Status,
+        reply: Sender<Result<(), String>>,
+    },
     Drain,
     Stop,
-    Visit { node: String, visit: Visit },
-    Committed { node: usize, seq: u64, result: Result<(), String> },
-    Answer { node: usize, question: u64, answer: Answer },
+    Visit {
+        node: String,
+        visit: Visit,
+    },
+    Committed {
+        node: usize,
+        seq: u64,
+        result: Result<(), String>,
+    },
+    Answer {
+        node: usize,
+        question: u64,
+        answer: Answer,
+    },
+    /// A connection that a sibling hands over.
+    Adopt(Box<Moving>),
 }
 
 /// The way into a worker from any thread.
@@ -77,6 +98,7 @@ impl Engine {
                     self.settle();
                 }
                 Command::Committed { node, seq, result } => self.committed(node, seq, result),
+                Command::Adopt(moving) => self.adopt(*moving),
                 Command::Answer { node, question, answer } => {
                     self.hand(node, Input::Answer { question, answer });
                 }

@@ -208,7 +208,7 @@ impl Engine {
         self.plain = plain;
     }
 
-    fn hand_stream(&mut self, token: Token, plain: &[u8]) {
+    pub(super) fn hand_stream(&mut self, token: Token, plain: &[u8]) {
         let Some(sock) = self.sock(token) else { return };
         let (node, flow) = (sock.node, sock.flow);
         if plain.is_empty() || !matches!(&sock.kind, Kind::Stream(s) if s.state == State::Open) {
@@ -219,7 +219,9 @@ impl Engine {
             self.deliver_later();
         }
         self.hand(node, Input::Stream { flow, bytes: plain });
-        if self.nodes[node].out.weight() > super::HEAVY {
+        let out = &self.nodes[node].out;
+        // Of a connection that is handed over nothing more may be read here.
+        if out.hands_over() || out.weight() > super::HEAVY {
             self.drain(node);
         }
     }

@@ -4,6 +4,7 @@ mod clock;
 mod command;
 mod connection;
 mod group;
+mod handover;
 mod handshakes;
 mod inside;
 mod listen;

@@ -40,6 +40,7 @@ impl Engine {
                     group.hand(to, bytes);
                 }
             }
+            Output::HandOver { flow, to, bytes } => self.hand_over(node, flow, to, bytes),
             Output::Persist { seq, record } => self.nodes[node].journal.write(seq, record.clone()),
             Output::Ask { id, question } => self.ask(node, id, question),
             Output::Line { journal, line } => {

@@ -21,6 +21,9 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 const UNSENT_LIMIT: usize = 32 * 1024;
 /// What is encrypted at once.
 const SEAL_AT_ONCE: usize = 32 * 1024;
+/// What a TLS record adds to what it holds, and how much that is at most (RFC 8446 §5.1, §5.2).
+const SEALING: usize = 22;
+const RECORD: usize = 16 * 1024;
 /// How often a node is asked in one flush, so that a fast reader does not hold up everybody else.
 const FILLS_PER_FLUSH: usize = 16;
 
@@ -247,11 +250,17 @@ impl Stream {
             let alpn = String::from_utf8_lossy(alpn);
             return Some(Err(format!("TLS: the peer does not offer {alpn} (ALPN)")));
         }
+        Some(self.secured())
+    }
+
+    /// What the handshake has proven.
+    pub fn secured(&self) -> Result<Secured, String> {
+        let Some(tls) = &self.tls else { return Ok(Secured::default()) };
         let shown = tls.peer_certificates().and_then(<[_]>::first).filter(|_| self.terms.names);
         let names = shown.map(proven).unwrap_or_default();
         let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None);
         let secured = exporter.map(|exporter| Secured { exporter: Some(exporter), names });
-        Some(secured.map_err(|error| format!("TLS: no exporter: {error}")))
+        secured.map_err(|error| format!("TLS: no exporter: {error}"))
     }
 
     /// Sends what is queued; then, while the socket has room, what `fill` gives.
@@ -261,6 +270,8 @@ impl Stream {
         mut fill: impl FnMut(usize, &mut Vec<u8>),
     ) -> Result<Flushed, String> {
         let mut fills = 0;
+        // What the socket holds unsent, at most: it was asked once, and has been given more since.
+        let mut unsent = None;
         if matches!(self.state, State::Connecting | State::Asking) {
             return Ok(Flushed::Idle);
         }
@@ -293,8 +304,12 @@ impl Stream {
             if !self.asking {
                 return Ok(Flushed::Idle);
             }
-            let unsent = sys::unsent(self.socket.as_fd()).map_err(|e| reason(&e))?;
-            let room = UNSENT_LIMIT.saturating_sub(unsent);
+            let mut room = unsent.map_or(0, |unsent| UNSENT_LIMIT.saturating_sub(unsent));
+            if room < MIN_ROOM {
+                let now = sys::unsent(self.socket.as_fd()).map_err(|e| reason(&e))?;
+                unsent = Some(now);
+                room = UNSENT_LIMIT.saturating_sub(now);
+            }
             if room < MIN_ROOM || fills == FILLS_PER_FLUSH {
                 return Ok(Flushed::Waiting);
             }
@@ -306,6 +321,7 @@ impl Stream {
                 return Ok(Flushed::Idle);
             }
             self.give(buf)?;
+            unsent = unsent.map(|unsent| unsent + buf.len() + SEALING * (1 + buf.len() / RECORD));
         }
     }
 

@@ -30,7 +30,8 @@ impl Engine {
         if self.inside.has(local.ip()) {
             return self.bind_inside(node, flow, local);
         }
-        let sharing = self.sharing(node, local);
+        // Media ports are each member's own.
+        let sharing = if class == Class::Media { Sharing::Alone } else { self.sharing(node, local) };
         let bound = open_udp(local, class, sharing).and_then(|socket| Ok((socket.local_addr()?, socket)));
         match bound {
             Ok((local, socket)) => {

@@ -1,5 +1,6 @@
 //! What a contact point is told.
 
+use super::home::Seat;
 use crate::{CallLimits, Marks, MediaConfig};
 use causeway_sip::transaction::{Timing, Transport};
 use causeway_tunnel::key::Assurance;
@@ -38,6 +39,8 @@ pub struct ContactConfig {
     pub grace: Duration,
     /// How long calls have once it is told to end; told to agents and shown, kept by whoever drives it. Default 30 s.
     pub drain_grace: Duration,
+    /// Its place among contact points that share `tunnel_listen`; `sip` and `media` are each one's own. Default: alone.
+    pub seat: Seat,
     /// What agents may do.
     pub limits: Limits,
     /// What the keys of users must be worth: calls without one that good are refused. Default none.
@@ -70,6 +73,7 @@ impl ContactConfig {
             mode: Mode::Plain,
             grace: Duration::from_secs(30),
             drain_grace: Duration::from_secs(30),
+            seat: Seat::default(),
             limits: Limits::default(),
             min_assurance: Assurance::None,
             digest_keys: false,

@@ -31,6 +31,7 @@ pub(super) fn measure(contact: &ContactPoint, out: &mut Metrics) {
     for (name, help, count) in [
         ("tunnels_refused_total", "Tunnel connections closed for want of room.", counters.tunnels_refused),
         ("tunnel_tickets_refused_total", "Sessions that could not go on.", counters.tickets_refused),
+        ("tunnels_handed_over_total", "Connections given to another worker.", counters.handed_over),
         ("requests_foreign_total", "Requests from the network that may not come here.", counters.foreign),
         ("stray_responses_total", "Responses to requests that are not known here.", counters.strays),
     ] {

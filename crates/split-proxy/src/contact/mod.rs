@@ -5,6 +5,7 @@ mod admission;
 mod config;
 mod contacts;
 mod drain;
+mod home;
 mod keys;
 mod loops;
 mod metrics;
@@ -17,6 +18,7 @@ mod strays;
 mod tokens;
 
 pub use config::{Cidr, CidrError, ContactConfig, Limits, Mode};
+pub use home::Seat;
 pub use tokens::SPACE;
 
 use crate::half::{Ending, Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
@@ -51,6 +53,8 @@ pub struct ContactPoint {
     sessions: Sessions,
     /// What was on disk, until the start.
     restored: Vec<Record>,
+    /// What was on disk of agents that belong elsewhere now, until the start.
+    strange: Vec<Record>,
     key: Option<BranchKey>,
     started: Time,
     gauges: HashMap<usize, Gauge>,
@@ -75,6 +79,8 @@ struct Counters {
     tunnels_refused: u64,
     tickets_refused: u64,
     strays: u64,
+    /// Connections that belonged to another contact point.
+    handed_over: u64,
 }
 
 impl Counters {
@@ -95,6 +101,7 @@ impl ContactPoint {
         let mut half =
             Half::new(config.sip, config.timing, config.tunnel.clone(), config.media, calls, config.marks);
         half.calls.local_media = config.local_media;
+        half.seat = config.seat;
         let mut contact = Self {
             name: config.sip.to_string(),
             half,
@@ -102,6 +109,7 @@ impl ContactPoint {
             tokens: Tokens::default(),
             sessions: Sessions::default(),
             restored: Vec::new(),
+            strange: Vec::new(),
             key: None,
             started: Time::ZERO,
             gauges: HashMap::new(),
@@ -113,7 +121,9 @@ impl ContactPoint {
             keys: keys::Keys::default(),
             config,
         };
-        contact.restored = records.into_iter().collect();
+        let mut records = records.into_iter().collect();
+        contact.forget_strangers(&mut records);
+        contact.restored = records;
         for stored in contact.restored.iter().filter_map(tokens::restore) {
             let owner = contact.owners.of(Some(stored.instance));
             let mut token = stored.token;
@@ -139,6 +149,7 @@ impl ContactPoint {
             put_branch_key(KEY_SPACE, &key, out);
             self.key = Some(key);
         }
+        self.remove_strangers(out);
         // Before any port is bound for whoever comes next.
         let records = std::mem::take(&mut self.restored);
         self.restore_sessions(ctx, &records, out);
@@ -184,6 +195,11 @@ impl ContactPoint {
         let mut input = bytes;
         loop {
             let heard = self.half.tunnel_bytes(ctx.now, id, &mut input, out);
+            if let Some(to) = heard.elsewhere
+                && self.give_away(id, to, input, out)
+            {
+                return;
+            }
             if let Some(ask) = heard.asked {
                 id = self.asked(ctx, id, &ask, out);
                 continue;
@@ -202,6 +218,9 @@ impl ContactPoint {
             self.receive(ctx, out);
             if let Some(lost) = heard.dead.or(intercepted) {
                 self.lose_tunnel(ctx, id, &lost, out);
+            } else if heard.elsewhere.is_some() && !input.is_empty() {
+                // It could not be given away, so that it is served here.
+                continue;
             }
             return;
         }

@@ -1,6 +1,6 @@
 //! What a contact point shows of itself.
 
-use super::{ContactPoint, Mode};
+use super::{ContactPoint, Mode, Seat};
 use crate::half::Ending;
 use crate::status::{calls, refused, text, tunnel};
 use causeway_node::{Status, Time};
@@ -34,7 +34,7 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         })
     });
     let pool = &contact.half.calls.media.pool;
-    json!({
+    let mut shown = json!({
         "role": "contact",
         "tunnel_listen": contact.config.tunnel_listen.to_string(),
         "sip": contact.config.sip.to_string(),
@@ -63,5 +63,10 @@ pub(super) fn report(contact: &ContactPoint, now: Time) -> Status {
         "tickets_refused": contact.counters.tickets_refused,
         "stray_responses": contact.counters.strays,
         "refused": refused(&contact.half),
-    })
+    });
+    if contact.config.seat != Seat::default() {
+        shown["seat"] = contact.config.seat.own.into();
+        shown["handed_over"] = contact.counters.handed_over.into();
+    }
+    shown
 }

@@ -1,6 +1,7 @@
 //! The state machine of one end.
 
 mod conn;
+mod handover;
 mod keys;
 mod receive;
 mod resume;

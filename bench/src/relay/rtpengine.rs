@@ -1,57 +1,45 @@
 //! rtpengine in user space, driven over its control protocol.
 
-use crate::load::{Call, Load, describe, target};
+use crate::load::{Clock, Set, describe, target};
+use crate::udp::Udp;
 use anyhow::{Context, Result, bail};
+use causeway_bench::process::Process;
 use std::fmt::Write;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const CONTROL: &str = "127.0.0.1:22222";
 
-/// A running rtpengine with calls set up.
-pub struct Relay {
-    child: Child,
-    calls: Vec<Call>,
-}
-
-impl Relay {
-    pub fn start(count: usize, load: &Load) -> Result<Self> {
-        let child = Command::new("rtpengine")
+/// Calls from UDP to UDP through rtpengine.
+pub fn to_udp(calls: usize) -> Result<Set> {
+    let process = Process::start(
+        Command::new("rtpengine")
             .args(["--foreground", "--table=-1", "--interface=127.0.0.1", "--log-level=1"])
             .args(["--port-min=30000", "--port-max=39999", &format!("--listen-ng={CONTROL}")])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start rtpengine; install Debian's rtpengine-daemon")?;
-        let mut relay = Self { child, calls: Vec::new() };
-        let control = UdpSocket::bind("127.0.0.1:0")?;
-        control.set_read_timeout(Some(Duration::from_millis(200)))?;
-        control.connect(CONTROL)?;
-        wait_until_it_answers(&control)?;
-        for number in 0..count {
-            let right = ask(&control, number, "offer", load.left()?)?;
-            let left = ask(&control, number, "answer", load.right()?)?;
-            relay.calls.push(Call { left, right });
-        }
-        Ok(relay)
+            .stderr(Stdio::null()),
+    )
+    .context("install Debian's rtpengine-daemon")?;
+    let control = UdpSocket::bind("127.0.0.1:0")?;
+    control.set_read_timeout(Some(Duration::from_millis(200)))?;
+    control.connect(CONTROL)?;
+    wait_until_it_answers(&control)?;
+    let (left, right) = (Udp::new([127, 0, 2, 1].into(), calls)?, Udp::new([127, 0, 3, 1].into(), calls)?);
+    let (from, to) = (left.addresses(calls)?, right.addresses(calls)?);
+    let (mut lefts, mut rights) = (Vec::new(), Vec::new());
+    for call in 0..calls {
+        rights.push(ask(&control, call, "offer", from[call])?);
+        lefts.push(ask(&control, call, "answer", to[call])?);
     }
-
-    pub fn calls(&self) -> &[Call] {
-        &self.calls
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    Ok(Set {
+        left: Box::new(left.aim(lefts)),
+        right: Box::new(right.aim(rights)),
+        calls,
+        pid: process.id(),
+        clock: Clock::start(),
+        _keep: Box::new(process),
+    })
 }
 
 fn wait_until_it_answers(control: &UdpSocket) -> Result<()> {
