@@ -1,9 +1,9 @@
 //! What relaying RTP costs, in CPU and in delay: the contact point, beside rtpengine in user space and coturn with
 //! TURN over TLS, under the same load in the same run.
 //!
-//! `relay [plain|tunnels|delay|keys|many] [CALLS…]`: CPU per packet beside the peers (default, 200 and 1,000 calls); from
+//! `relay [plain|tunnels|delay|keys|workers|many] [CALLS…]`: CPU per packet beside the peers (default, 200 and 1,000 calls); from
 //! tunnel to tunnel (500); delay that the contact point adds (100 and 1,000); with user keys in force and without
-//! (200); so many calls through one contact point in a network namespace of its own (5,000; needs root).
+//! (200); by two threads and by one (1,000); so many calls through one contact point in a network namespace of its own (5,000; needs root).
 //!
 //! CPU is the scheduler's exact run time of all threads of the relaying process, so that it does not matter what else
 //! the machine does, as long as no packet is lost.
@@ -77,8 +77,15 @@ fn main() -> Result<()> {
                 ("no keys", Box::new(|calls| agents::to_udp(calls, false))),
             ],
         ),
+        "workers" => compare(
+            &or(&[1000]),
+            &[
+                ("two threads", Box::new(|calls| ours::to_udp(&place, calls, &["--workers", "2"]))),
+                ("one thread", Box::new(|calls| ours::to_udp(&place, calls, &[]))),
+            ],
+        ),
         "many" => space::many(&or(&[5000])),
-        other => bail!("`{other}`: plain, tunnels, delay, keys or many?"),
+        other => bail!("`{other}`: plain, tunnels, delay, keys, workers or many?"),
     }
 }
 

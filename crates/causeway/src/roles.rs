@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use crate::glue::{BestEffort, Disk, keys, random};
 use causeway_node::Record;
-use causeway_runtime::tls::{Client, Server, Trust};
+use causeway_runtime::tls::{Client, Server, Trust, create_private_dir};
 use causeway_runtime::{Membership, Setup, Worker};
 use causeway_split_proxy::{
     AGENT_SPACES, Agent, AgentConfig, CONTACT_SPACES, ContactConfig, ContactPoint, MediaConfig, Seat,
@@ -69,6 +69,8 @@ pub fn contacts(
             0 => ("contact".to_owned(), data.to_owned()),
             _ => (format!("contact-{number}"), data.join(format!("{FOLDER}{number}"))),
         };
+        create_private_dir(&folder)
+            .map_err(|error| Failure::unreachable(format!("{}: {error}", folder.display())))?;
         let setup = contact_node(config, server.clone(), &folder, subscribers)?;
         workers.push(Worker::new(name).node(setup.member(place)));
     }
@@ -236,6 +238,19 @@ mod tests {
         config.media.high = 29_999;
         config.sip.set_port(65_535);
         assert!(shares(&config, 2).is_err(), "no port above");
+    }
+
+    #[test]
+    fn each_has_a_folder() {
+        let data = tempfile::tempdir().unwrap();
+        let (tunnel, sip) = ("127.0.0.1:0".parse().unwrap(), "127.0.0.1:5060".parse().unwrap());
+        let config = ContactConfig::new(tunnel, sip, "127.0.0.1:5070".parse().unwrap());
+        let server = Server::self_made(data.path()).unwrap();
+        let workers = contacts(config.clone(), &server, data.path(), None, 2).ok().unwrap();
+        assert!(workers.len() == 2 && data.path().join("worker-1/contact.db").exists());
+        drop(workers);
+        assert_eq!(contacts(config, &server, data.path(), None, 1).ok().unwrap().len(), 1);
+        assert!(!data.path().join("worker-1").exists());
     }
 
     #[test]
