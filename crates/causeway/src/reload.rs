@@ -50,6 +50,17 @@ impl Settings {
 }
 
 impl Reload {
+    /// What there is to be read again, in words.
+    pub fn what(&self) -> Option<String> {
+        let parts = [
+            (!self.servers.is_empty() || !self.clients.is_empty(), "certificates"),
+            (!self.journals.is_empty(), "journals"),
+            (self.settings.is_some(), "policy"),
+        ];
+        let there: Vec<&str> = parts.into_iter().filter(|(there, _)| *there).map(|(_, what)| what).collect();
+        (!there.is_empty()).then(|| there.join(", "))
+    }
+
     /// Reads all of it again. What cannot be read stays as it was, and does not hold up the rest.
     ///
     /// # Errors
@@ -70,5 +81,18 @@ impl Reload {
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_there_is_said_to_be_read_again() {
+        assert_eq!(Reload::default().what(), None, "an agent has nothing");
+        let settings = Some(Settings { file: PathBuf::new(), rest: toml::Table::new() });
+        let reload = Reload { settings, ..Reload::default() };
+        assert_eq!(reload.what().as_deref(), Some("policy"));
     }
 }

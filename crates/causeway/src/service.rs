@@ -113,7 +113,12 @@ fn serve(handles: &[Handle], news: &Receiver<News>, reload: &Reload, grace: Dura
     loop {
         match news.recv() {
             Ok(News::Signal(SIGHUP)) => match reload.run(handles) {
-                Ok(()) => tracing::info!("certificates, journals and policy have been read again"),
+                Ok(()) => match reload.what() {
+                    Some(what) => tracing::info!("{what} have been read again"),
+                    None => tracing::warn!(
+                        "there is nothing here that is read again: other options need a restart"
+                    ),
+                },
                 Err(why) => tracing::error!("what cannot be read stays as it was: {why}"),
             },
             Ok(News::Signal(signal)) => return drain(handles, news, signal, grace),

@@ -46,10 +46,10 @@ fn talk(lab: &mut Lab, sequence: u16) {
         lab.speak(b, to_caller, sequence, b"back");
     }
     lab.world.run_for(S);
-    for n in 0..USERS.len() {
+    for (n, user) in USERS.iter().enumerate() {
         let said: &[u8] = if n % 2 == 0 { b"back" } else { b"there" };
         let heard: Vec<_> = lab.phone(n).media.iter().map(|(_, _, packet)| packet.clone()).collect();
-        assert_eq!(heard, [rtp(sequence, said)], "{}", USERS[n]);
+        assert_eq!(heard, [rtp(sequence, said)], "{user}");
         lab.world.node_mut::<Phone>(lab.phones[n]).media.clear();
     }
 }

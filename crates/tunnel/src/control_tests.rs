@@ -36,7 +36,7 @@ fn hello() -> Hello {
 /// The vectors of docs/tunnel.md, typed there by hand from the tables.
 #[test]
 fn vectors_of_the_documentation() {
-    let vectors: [(&str, Message<'_>); 17] = [
+    let vectors: [(&str, Message<'_>); 18] = [
         (
             "01 0036  4357544c 01 01 0800 4000 000f 00000000 00000000
              81 0e 63617573657761792f302e312e30
@@ -73,6 +73,7 @@ fn vectors_of_the_documentation() {
         ("22 0001  02", Message::Fresh(Stale::Replayed)),
         ("23 0000", Message::LanesDone),
         ("24 0004  00000001", Message::TicketTaken(1)),
+        ("80 0002  001e", Message::Leaving(30)),
     ];
     for (text, message) in vectors {
         let bytes = hex(text);
@@ -89,7 +90,7 @@ fn vectors_of_the_documentation() {
 
 #[test]
 fn optional_messages_are_skipped_and_others_are_not() {
-    let bytes = hex("80 0002 ffff  04 0008 0000000000000000  ff 0000");
+    let bytes = hex("81 0002 ffff  04 0008 0000000000000000  ff 0000");
     assert_eq!(decode_all(&bytes), [Ok(None), Ok(Some(Message::Ping([0; 8]))), Ok(None)]);
     assert_eq!(decode_all(&hex("08 0000")), [Err(ControlError::UnknownType(8))]);
     assert_eq!(decode_all(&hex("00 0000")), [Err(ControlError::UnknownType(0))]);

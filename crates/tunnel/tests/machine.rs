@@ -330,7 +330,7 @@ fn the_handshake_is_strict() {
     assert_eq!(pass(&mut twin, &mut agent(), now), dead(Fault::SameRole));
     assert_eq!(feed(&mut agent(), now, b"HTTP/1.1 400 Bad"), dead(Fault::NotHello));
     assert_eq!(feed(&mut agent(), now, &[0, 1, 0, 1, 0]), dead(Fault::NotHello));
-    assert_eq!(feed(&mut agent(), now, &[0, 0, 0, 3, 0x80, 0, 0]), dead(Fault::NotHello));
+    assert_eq!(feed(&mut agent(), now, &[0, 0, 0, 3, 0x81, 0, 0]), dead(Fault::NotHello));
     let ping = [0, 0, 0, 11, 4, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(feed(&mut agent(), now, &ping), dead(Fault::NotHello));
     let refused = [0, 0, 0, 7, 6, 0, 4, 3, b'b', b'a', b'd'];
