@@ -14,7 +14,7 @@ use causeway_node::{Ctx, Level, Outbox, Time};
 use causeway_sip::transaction::{Hop, ServerId};
 use causeway_sip::{Edit, Message, Method, Msg};
 use causeway_tunnel::GoodbyeReason;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 /// REGISTERs said again at once, and how soon as many more: a contact point takes a hundred at once of who has nothing
@@ -22,12 +22,15 @@ use std::time::Duration;
 const AT_ONCE: usize = 50;
 const NEXT: Duration = Duration::from_secs(1);
 
+/// A server that has accepted a REGISTER so long ago has no call under way that it began without it.
+const KNOWN: Duration = Duration::from_secs(2);
+
 /// A tunnel that is being left.
 #[derive(Debug)]
 pub(super) struct Handover {
     link: usize,
-    /// Users who are registered through the new tunnel.
-    moved: HashSet<Box<[u8]>>,
+    /// Users who are registered through the new tunnel, and since when.
+    moved: HashMap<Box<[u8]>, Time>,
     /// REGISTERs on their way through it.
     moving: HashSet<ServerId>,
     /// Those that are still to be said again.
@@ -118,7 +121,18 @@ impl Agent {
         let known = self.half.calls.knows(old.link, msg, from_phone);
         let begins = msg.method() != Method::Register && msg.to_tag().is_none();
         let user = msg.from().and_then(|from| identity(from.uri)).unwrap_or_default();
-        if known || (begins && !old.moved.contains(&*user)) { Some(old.link) } else { self.link() }
+        if known || (begins && !old.moved.contains_key(&*user)) { Some(old.link) } else { self.link() }
+    }
+
+    /// Whether a call that begins for this contact comes by the old way although the server has known the new one for
+    /// long enough to have taken that as well.
+    pub(super) fn comes_late(&self, now: Time, link: usize, msg: Msg<'_>) -> bool {
+        let Some(handover) = self.handover.as_ref().filter(|handover| handover.link == link) else {
+            return false;
+        };
+        let aor = self.phones.aor(msg.request_uri()).unwrap_or_default();
+        let moved = handover.moved.get(&*aor).is_some_and(|since| now.since(*since) >= KNOWN);
+        moved && msg.method() == Method::Invite && msg.to_tag().is_none()
     }
 
     /// A request goes into a tunnel: a REGISTER into the new one moves its user, once it is accepted.
@@ -131,11 +145,11 @@ impl Agent {
     }
 
     /// A REGISTER of this user is accepted.
-    pub(super) fn registered_there(&mut self, id: ServerId, aor: &[u8]) {
+    pub(super) fn registered_there(&mut self, now: Time, id: ServerId, aor: &[u8]) {
         if let Some(handover) = &mut self.handover
             && handover.moving.remove(&id)
         {
-            handover.moved.insert(aor.into());
+            handover.moved.insert(aor.into(), now);
         }
     }
 
@@ -144,7 +158,8 @@ impl Agent {
     pub(super) fn let_go(&mut self, ctx: &mut Ctx<'_>, out: &mut Outbox) {
         let Some(handover) = &self.handover else { return };
         let old = handover.link;
-        let moved = |aor: &str| identity(aor.as_bytes()).is_some_and(|aor| handover.moved.contains(&*aor));
+        let moved =
+            |aor: &str| identity(aor.as_bytes()).is_some_and(|aor| handover.moved.contains_key(&*aor));
         let new = self.uplink.link().filter(|new| *new != old);
         let idle = self.half.links.get(old).is_some_and(|link| link.calls == 0);
         if new.is_none() || !idle || !self.half.core.is_settled() {

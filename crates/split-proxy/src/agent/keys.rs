@@ -42,7 +42,7 @@ impl Agent {
             self.phones.keep_register(&stored, from);
         }
         let Some(aor) = request.to().and_then(|to| identity(to.uri)) else { return };
-        self.registered_there(id, &aor);
+        self.registered_there(ctx.now, id, &aor);
         match self.phones.registered_until(&aor) {
             Some(until) => {
                 let credential = credential(request);

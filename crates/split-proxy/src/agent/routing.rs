@@ -105,6 +105,9 @@ impl Agent {
     ) {
         let msg = message.msg();
         let Some(link) = self.half.links.of(&from) else { return };
+        if self.comes_late(ctx.now, link, msg) {
+            return self.reply(ctx, id, 480, Some("Reached Another Way"), out);
+        }
         let Some(hop) = self.phone_hop(ctx.now, msg.request_uri(), out) else {
             return self.reply(ctx, id, 480, Some("Phone Not Reachable"), out);
         };
