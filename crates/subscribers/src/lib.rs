@@ -428,6 +428,7 @@ mod tests {
         let mut theirs = Subscribers::manage(open()).unwrap();
         theirs.add("sip:alice@example.com", b"old", 1).unwrap();
         theirs.add("sip:bob@example.com", b"bob", 1).unwrap();
+        theirs.add("sip:dave@example.com", b"dave", 1).unwrap();
         let mut ours = Subscribers::open_shared([open(), open()]).unwrap();
         assert!(Arc::ptr_eq(&ours[0].known, &ours[1].known), "in memory once");
         let alice = |password: &[u8]| answer(b"alice", b"example.com", password);
@@ -447,8 +448,13 @@ mod tests {
         }
         ours[1].remove("sip:alice@example.com").unwrap();
         assert_eq!(ours[1].check(&alice(b"new")), Credentials::Unknown);
-        ours[0].remove("sip:carol@example.com").unwrap();
-        assert_eq!(ours[0].knows(b"sip:alice@example.com"), Lookup::Unknown);
+        ours[0].remove("sip:dave@example.com").unwrap();
+        assert_eq!(ours[0].knows(b"sip:dave@example.com"), Lookup::Unknown, "although he is shared");
+        assert_eq!(
+            ours[0].knows(b"sip:alice@example.com"),
+            Lookup::Unknown,
+            "read again with all that is shared"
+        );
     }
 
     #[test]
