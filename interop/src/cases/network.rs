@@ -169,7 +169,8 @@ pub fn life_cycle(bench: &Bench<'_>) -> Result<String> {
     for (side, left) in [(Side::A, 1), (Side::B, 0)] {
         let status = scene.agent_mut(side).process().terminate(PATIENCE)?;
         ensure!(status.success(), "the agent {side:?} ended with {status}");
-        until(PATIENCE, || {
+        // Its session is kept for half a minute, in case the agent is being restarted.
+        until(2 * PATIENCE, || {
             let now = tunnels(&scene)?;
             ensure!(now == left, "{now} tunnels are left instead of {left}");
             Ok(())

@@ -1,6 +1,9 @@
 //! Packets between two of our own ports: both ends of a call have their tunnels here, each leg with its port, and the
 //! operator's proxy has left the media alone. They take the way of all others, source check, latching and statistics
 //! included, but for the two sockets and the kernel in between.
+//!
+//! A call from a tunnel into itself keeps to the sockets: phones of one LAN could have spoken to one another, so such a
+//! call is there to try the whole way (`causeway doctor --call`).
 
 use super::{Media, flow_of};
 use crate::links::Links;

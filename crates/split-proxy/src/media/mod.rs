@@ -133,7 +133,9 @@ impl Media {
             joined.reports.get_or_insert_default().pass(now, bytes, false);
         }
         joined.last = now;
-        match self.pool.slot_at(target).filter(|_| self.pool.is_open(index)) {
+        let link = joined.link;
+        let there = self.pool.slot_at(target).filter(|_| self.pool.is_open(index));
+        match there.filter(|there| self.joined(*there).is_some_and(|other| other.link != link)) {
             Some(there) => self.crossing.push(index, there, bytes),
             None => out.datagram(flow_of(index), target, bytes),
         }
