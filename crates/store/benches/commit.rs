@@ -40,7 +40,7 @@ fn main() {
                 .map(|b| (0..batch).map(|i| record((b * batch + i) * 7919 % AORS, b as u64 + 1)).collect())
                 .collect();
             let mut commit: Box<dyn FnMut(&[Record]) -> _> = if log {
-                let log = Logged::open(store).and_then(Logged::start).unwrap();
+                let mut log = Logged::open(store).and_then(Logged::start).unwrap();
                 Box::new(move |batch| log.commit(batch))
             } else {
                 Box::new(move |batch| store.commit(batch))

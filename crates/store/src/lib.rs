@@ -32,7 +32,7 @@
 //! # let dir = dir.path();
 //! let logged = Logged::open(Store::open(dir, "exchange.db")?)?;
 //! assert_eq!(logged.store().load("binding")?, []);
-//! let log = logged.start()?;
+//! let mut log = logged.start()?;
 //! log.commit(&[Record { space: "binding", key: b"alice".to_vec(), value: Some(b"1".to_vec()) }])?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

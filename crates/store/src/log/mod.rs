@@ -13,7 +13,6 @@ use file::LogFile;
 pub(crate) use frame::Changes;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// A file is full at so many bytes: some 45,000 bindings, merged in a fifth of a second.
@@ -70,28 +69,13 @@ impl Logged {
         let path = self.store.path().to_owned();
         let merger = Merger::start(self.store, path.clone(), self.other);
         let merger = merger.map_err(|source| Error::Log { path, source })?;
-        let writer = Writer { current: self.current, capacity: self.capacity, merger, frame: Vec::new() };
-        Ok(Log(Arc::new(Mutex::new(writer))))
+        Ok(Log { current: self.current, capacity: self.capacity, merger, frame: Vec::new() })
     }
 }
 
-/// A store whose commits go to a log first. Clones share it; each commit is whole and in order.
-#[derive(Clone)]
-pub struct Log(Arc<Mutex<Writer>>);
-
-impl Log {
-    /// Writes all records and returns once they are on disk; a store opened by [`Store::open_unsynced`] once the
-    /// system has them. Waits for the merging thread if both files are full.
-    ///
-    /// # Errors
-    /// If anything fails; then none of the records counts, and nothing more must be committed.
-    pub fn commit(&self, records: &[Record]) -> Result<(), Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).commit(records)
-    }
-}
-
-/// The file that takes commits, and who merges the other one.
-struct Writer {
+/// A store whose commits go to a log first.
+pub struct Log {
+    /// The file that takes commits; the merger has the other one.
     current: LogFile,
     capacity: u64,
     merger: Merger,
@@ -99,8 +83,13 @@ struct Writer {
     frame: Vec<u8>,
 }
 
-impl Writer {
-    fn commit(&mut self, records: &[Record]) -> Result<(), Error> {
+impl Log {
+    /// Writes all records and returns once they are on disk; a store opened by [`Store::open_unsynced`] once the
+    /// system has them. Waits for the merging thread if both files are full.
+    ///
+    /// # Errors
+    /// If anything fails; then none of the records counts, and nothing more must be committed.
+    pub fn commit(&mut self, records: &[Record]) -> Result<(), Error> {
         if self.current.len() >= self.capacity {
             let next = self.merger.next_file()?;
             let generation = self.current.generation();
@@ -114,7 +103,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for Log {
     /// What the log holds is merged, so that the store alone is complete after an orderly end.
     fn drop(&mut self) {
         if let Ok(next) = self.merger.next_file() {

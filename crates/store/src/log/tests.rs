@@ -35,9 +35,9 @@ fn after_death(dir: &Path, spoil: impl FnOnce(&Path)) -> BTreeMap<Vec<u8>, Vec<u
 #[test]
 fn what_was_committed_is_there_after_death_and_after_an_orderly_end() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), CAPACITY).start().unwrap();
+    let mut log = open(dir.path(), CAPACITY).start().unwrap();
     log.commit(&[put(1, b"x"), put(2, b""), put(1, b"y"), put(3, b"z")]).unwrap();
-    log.clone().commit(&[remove(3)]).unwrap();
+    log.commit(&[remove(3)]).unwrap();
     let expected = BTreeMap::from([(vec![1], b"y".to_vec()), (vec![2], vec![])]);
     assert!(content(dir.path()).is_empty(), "the store itself has not been written yet");
     assert_eq!(after_death(dir.path(), |_| ()), expected);
@@ -48,11 +48,11 @@ fn what_was_committed_is_there_after_death_and_after_an_orderly_end() {
 #[test]
 fn a_batch_that_was_not_written_whole_is_no_part_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), CAPACITY).start().unwrap();
+    let mut log = open(dir.path(), CAPACITY).start().unwrap();
     log.commit(&[put(1, b"first")]).unwrap();
-    let len = log.0.lock().unwrap().current.len() as usize;
+    let len = log.current.len() as usize;
     log.commit(&[put(2, b"second"), put(3, b"second")]).unwrap();
-    let end = log.0.lock().unwrap().current.len() as usize;
+    let end = log.current.len() as usize;
     for at in len..end {
         let found = after_death(dir.path(), |copy| {
             let path = copy.join("x.db-log0");
@@ -67,7 +67,7 @@ fn a_batch_that_was_not_written_whole_is_no_part_of_it() {
 #[test]
 fn an_earlier_use_of_a_file_does_not_come_back() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), 100).start().unwrap();
+    let mut log = open(dir.path(), 100).start().unwrap();
     // Four batches fill each file; the fifth of every key removes it.
     for round in 0..40u8 {
         log.commit(&[if round % 5 == 4 { remove(round / 5) } else { put(round / 5, &[round; 20]) }]).unwrap();
@@ -81,7 +81,7 @@ fn an_earlier_use_of_a_file_does_not_come_back() {
 #[test]
 fn starting_and_ending_without_a_commit_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), 100).start().unwrap();
+    let mut log = open(dir.path(), 100).start().unwrap();
     for round in 0..8 {
         log.commit(&[put(1, &[round; 30])]).unwrap();
     }
@@ -103,7 +103,7 @@ fn a_second_process_is_kept_away() {
 #[test]
 fn a_batch_larger_than_the_file_is_taken() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), 100).start().unwrap();
+    let mut log = open(dir.path(), 100).start().unwrap();
     log.commit(&[put(1, &[7; 200_000])]).unwrap();
     log.commit(&[put(2, b"x")]).unwrap();
     assert_eq!(after_death(dir.path(), |_| ()).len(), 2);
@@ -118,7 +118,7 @@ proptest! {
         prop::collection::vec((0u8..6, prop::option::of(prop::collection::vec(any::<u8>(), 0..30))), 1..4), 1..20)
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let log = open(dir.path(), 120).start().unwrap();
+        let mut log = open(dir.path(), 120).start().unwrap();
         let mut model = BTreeMap::new();
         for records in &commits {
             let batch: Vec<Record> = records.iter().map(|(key, value)| Record {
