@@ -1,7 +1,7 @@
 //! The contact point with whole agents before it and phones before these, registered with digest: for what user keys
 //! cost.
 
-use crate::load::{Clock, Set, describe, target};
+use crate::load::{Clock, Set, ack_of, describe, target};
 use crate::operator::Operator;
 use crate::ours::{Contact, Place};
 use crate::udp::Udp;
@@ -117,19 +117,8 @@ impl Phone {
             .finish();
         let ok = self.ask(&invite, Duration::from_secs(10))?;
         let left = target(&String::from_utf8_lossy(ok.msg().body())).context("no description in the 200")?;
-        let msg = ok.msg();
-        let contact = msg.contact().map_or(&b"sip:callee"[..], |contact| contact.uri);
-        let mut routes: Vec<&[u8]> = msg.values(HeaderId::RecordRoute).collect();
-        routes.reverse();
-        let ack = RequestBuilder::new(Method::Ack, contact)
-            .header("Via", format!("SIP/2.0/UDP {};rport;branch=z9hG4bKack{name}", self.local))
-            .max_forwards(70)
-            .headers("Route", routes)
-            .header("From", msg.header(HeaderId::From).unwrap_or_default())
-            .header("To", msg.header(HeaderId::To).unwrap_or_default())
-            .header("Call-ID", msg.header(HeaderId::CallId).unwrap_or_default())
-            .cseq(1, Method::Ack);
-        self.socket.send(&ack.finish())?;
+        let via = format!("SIP/2.0/UDP {};rport;branch=z9hG4bKack{name}", self.local);
+        self.socket.send(&ack_of(&ok, via))?;
         Ok((left, format!("bench-{}-{name}", self.number)))
     }
 

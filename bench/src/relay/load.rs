@@ -1,6 +1,7 @@
 //! The load: many calls of G.711, evenly phased, both ways, each packet with the time at which it left.
 
 use anyhow::Result;
+use causeway_sip::{HeaderId, Message, Method, RequestBuilder};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -148,6 +149,23 @@ pub fn describe(address: SocketAddr) -> String {
         ip = address.ip(),
         port = address.port()
     )
+}
+
+/// The ACK for a 200 to the first INVITE of a dialog (RFC 3261 §13.2.2.4), under this Via.
+pub fn ack_of(ok: &Message, via: String) -> Vec<u8> {
+    let msg = ok.msg();
+    let contact = msg.contact().map_or(&b"sip:callee"[..], |contact| contact.uri);
+    let mut routes: Vec<&[u8]> = msg.values(HeaderId::RecordRoute).collect();
+    routes.reverse();
+    RequestBuilder::new(Method::Ack, contact)
+        .header("Via", via)
+        .max_forwards(70)
+        .headers("Route", routes)
+        .header("From", msg.header(HeaderId::From).unwrap_or_default())
+        .header("To", msg.header(HeaderId::To).unwrap_or_default())
+        .header("Call-ID", msg.header(HeaderId::CallId).unwrap_or_default())
+        .cseq(1, Method::Ack)
+        .finish()
 }
 
 /// Where a description with one stream wants its packets.

@@ -2,10 +2,10 @@
 //! contact point stands between the two sides.
 
 use crate::connection::Connection;
-use crate::load::{Clock, Packet, Side};
+use crate::load::{Clock, Packet, Side, ack_of};
 use anyhow::{Context, Result, bail};
 use causeway_node::Time;
-use causeway_sip::{Framed, Framer, HeaderId, Message, Method, RequestBuilder, response_to};
+use causeway_sip::{Framed, Framer, Message, Method, RequestBuilder, response_to};
 use causeway_tunnel::{ALPN, Config, Event, Instance, Kind, Lane, Role, Tunnel};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,19 +79,9 @@ impl End {
     /// Acknowledges the 200 to an INVITE.
     pub fn ack(&mut self, ok: &Message) -> Result<()> {
         self.serial += 1;
-        let (msg, n, serial) = (ok.msg(), self.number, self.serial);
-        let target = msg.contact().map_or(&b"sip:callee"[..], |contact| contact.uri);
-        let mut routes: Vec<&[u8]> = msg.values(HeaderId::RecordRoute).collect();
-        routes.reverse();
-        let ack = RequestBuilder::new(Method::Ack, target)
-            .header("Via", format!("SIP/2.0/TLS 192.168.1.{}:5060;branch=z9hG4bKack{n}x{serial}", n % 250))
-            .max_forwards(70)
-            .headers("Route", routes)
-            .header("From", msg.header(HeaderId::From).unwrap_or_default())
-            .header("To", msg.header(HeaderId::To).unwrap_or_default())
-            .header("Call-ID", msg.header(HeaderId::CallId).unwrap_or_default())
-            .cseq(1, Method::Ack);
-        self.say(&ack.finish())
+        let (n, serial) = (self.number, self.serial);
+        let via = format!("SIP/2.0/TLS 192.168.1.{}:5060;branch=z9hG4bKack{n}x{serial}", n % 250);
+        self.say(&ack_of(ok, via))
     }
 
     /// Accepts an INVITE on the lane that it offers.
