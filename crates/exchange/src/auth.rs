@@ -5,7 +5,7 @@ use crate::keys::Keys;
 use crate::route;
 use crate::shard::{self, Shard};
 use causeway_node::{Credential, Ctx, NumberMap};
-use causeway_sip::digest::{Algorithm, Credentials, NewChallenge};
+use causeway_sip::digest::{self, Algorithm, Credentials, DigestError, NewChallenge};
 use causeway_sip::{HeaderId, Method, Msg};
 
 /// What a request's credentials call for.
@@ -85,23 +85,23 @@ impl Gatekeeper {
 
     /// Whether a request brings credentials for this realm, or some that cannot be read.
     pub fn is_given(&self, msg: Msg<'_>) -> bool {
+        self.given(msg).is_some()
+    }
+
+    /// The credentials of a request that are meant for this realm, or may be; those for others are none of our
+    /// business, whatever they look like (RFC 3261 §22.3).
+    fn given<'a>(&self, msg: Msg<'a>) -> Option<&'a [u8]> {
         let register = msg.method() == Method::Register;
         let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
-        msg.all(header).any(|value| {
-            Credentials::parse(value).map_or(true, |credentials| names(&credentials, &self.realm))
+        msg.all(header).find(|value| match digest::realm(value) {
+            Ok(realm) => realm.eq_ignore_ascii_case(self.realm.as_bytes()),
+            Err(error) => error != DigestError::Scheme,
         })
     }
 
     /// Looks at a request's credentials for this realm.
     pub fn examine(&self, unix_ms: u64, config: &Config, keys: &Keys, msg: Msg<'_>) -> Auth {
-        let register = msg.method() == Method::Register;
-        let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
-        let given = msg.all(header).map(Credentials::parse);
-        let mut ours = given.filter(|credentials| match credentials {
-            Ok(credentials) => names(credentials, &self.realm),
-            Err(_) => true,
-        });
-        let credentials = match ours.next() {
+        let credentials = match self.given(msg).map(Credentials::parse) {
             None => return Auth::Challenge { stale: false },
             Some(Err(_)) => return Auth::Malformed,
             Some(Ok(credentials)) => credentials,
@@ -153,9 +153,5 @@ fn registers(config: &Config, msg: Msg<'_>, username: &[u8]) -> bool {
 
 /// Whether a credentials header value is for this realm.
 pub fn is_for_realm(value: &[u8], realm: &str) -> bool {
-    Credentials::parse(value).is_ok_and(|credentials| names(&credentials, realm))
-}
-
-fn names(credentials: &Credentials<'_>, realm: &str) -> bool {
-    credentials.realm.eq_ignore_ascii_case(realm.as_bytes())
+    digest::realm(value).is_ok_and(|named| named.eq_ignore_ascii_case(realm.as_bytes()))
 }

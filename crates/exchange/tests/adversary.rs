@@ -218,6 +218,20 @@ fn a_refused_stranger_gets_one_answer() {
     assert_eq!(bench.statuses(bench.last_serial()), [407]);
 }
 
+/// RFC 3261 §22.3: what is meant for another realm, or of another scheme, is for others to read.
+#[test]
+fn credentials_for_others_are_passed_over_whatever_they_are() {
+    let mut bench = Bench::new();
+    let theirs = "Digest username=\"x\", realm=\"example.net\", nonce=\"x\", uri=\"sip:b\", algorithm=NEW-1, \
+                  response=\"0\"";
+    for (given, status) in [(theirs, 407), ("Bearer xyz", 407), ("Digest realm=\"example.com\", nc", 400)] {
+        let request = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>"));
+        bench.send(&request.header("Proxy-Authorization", given).finish());
+        bench.world.run_for(SECOND);
+        assert_eq!(bench.statuses(bench.last_serial()), [status], "{given}");
+    }
+}
+
 /// RFC 3261 §16.6: the next q is tried when all of the present one have failed, not when one of them has no address.
 #[test]
 fn a_contact_without_address_does_not_end_its_group() {

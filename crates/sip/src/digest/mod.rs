@@ -32,6 +32,7 @@ pub use challenge::{Challenge, NewChallenge};
 pub use client::{Session, choose};
 pub use credentials::{Credentials, prove};
 pub use hash::{Algorithm, Ha1, Hash, constant_time_eq};
+pub use params::realm;
 
 /// Why a challenge or credentials cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -20,25 +20,14 @@ impl<'a> AuthParams<'a> {
     /// Another scheme; a part that is no `name=value`; a name that occurs twice, which two implementations
     /// could read differently.
     pub(super) fn parse(value: &'a [u8]) -> Result<AuthParams<'a>, DigestError> {
-        let value = trim(value);
-        let scheme = span(value, TOKEN);
-        if !same(b"Digest", head(value, scheme)) {
-            return Err(DigestError::Scheme);
-        }
         let mut params = AuthParams { list: [(&[], &[]); MOST], len: 0 };
-        let mut rest = skip_lws(tail(value, scheme));
-        while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix(b",") {
-                rest = skip_lws(after);
-                continue;
-            }
-            let (name, value, after) = next(rest).ok_or(DigestError::Malformed)?;
+        let mut rest = after_scheme(value)?;
+        while let Some((name, value)) = take(&mut rest)? {
             if params.known().any(|(seen, _)| same(seen, name)) {
                 return Err(DigestError::Malformed);
             }
             *params.list.get_mut(params.len).ok_or(DigestError::Malformed)? = (name, value);
             params.len += 1;
-            rest = after;
         }
         Ok(params)
     }
@@ -55,6 +44,43 @@ impl<'a> AuthParams<'a> {
     pub(super) fn need(&self, name: &'static str) -> Result<Cow<'a, [u8]>, DigestError> {
         self.get(name.as_bytes()).ok_or(DigestError::Missing(name))
     }
+}
+
+/// The realm that credentials are for, without a look at what follows it: enough to tell whose they are.
+///
+/// # Errors
+/// Another scheme than `Digest`, a part that is no `name=value` before the realm, or no realm.
+pub fn realm(value: &[u8]) -> Result<Cow<'_, [u8]>, DigestError> {
+    let mut rest = after_scheme(value)?;
+    while let Some((name, value)) = take(&mut rest)? {
+        if same(b"realm", name) {
+            return Ok(unquote(value));
+        }
+    }
+    Err(DigestError::Missing("realm"))
+}
+
+/// What follows `Digest`.
+fn after_scheme(value: &[u8]) -> Result<&[u8], DigestError> {
+    let value = trim(value);
+    let scheme = span(value, TOKEN);
+    if !same(b"Digest", head(value, scheme)) {
+        return Err(DigestError::Scheme);
+    }
+    Ok(skip_lws(tail(value, scheme)))
+}
+
+/// Takes the next parameter off a list, empty elements passed over; none at its end.
+fn take<'a>(rest: &mut &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>, DigestError> {
+    while let Some(after) = rest.strip_prefix(b",") {
+        *rest = skip_lws(after);
+    }
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let (name, value, after) = next(rest).ok_or(DigestError::Malformed)?;
+    *rest = after;
+    Ok(Some((name, value)))
 }
 
 /// The first parameter, its value with quotes if it has any, and what follows its comma.

@@ -1,5 +1,6 @@
 //! The index of one message in one buffer.
 
+use super::NameAddr;
 use super::start::StartSpans;
 use crate::bytes::{LWS, find, is, number, tail, trim};
 use crate::headers::HeaderId;
@@ -102,6 +103,8 @@ pub struct Index {
     pub(crate) crlf: u32,
     /// There is at least one malformed entry.
     pub(crate) malformed: bool,
+    /// The tags of From and To, which every element asks for many times; empty where there is none.
+    pub(crate) tags: [Span; 2],
 }
 
 const ABSENT: u16 = u16::MAX;
@@ -129,6 +132,7 @@ impl Index {
             bare_lf: 0,
             crlf: 0,
             malformed: false,
+            tags: [Span::default(); 2],
         }
     }
 
@@ -163,6 +167,7 @@ impl Index {
         self.bare_lf = 0;
         self.crlf = 0;
         self.malformed = false;
+        self.tags = [Span::default(); 2];
     }
 
     fn scan(&mut self, all: &[u8]) -> Result<(), ParseError> {
@@ -281,6 +286,16 @@ impl Index {
         // The cap keeps the position within 32 bits; a body this long is refused.
         let end = body + declared.unwrap_or(there).min(MAX_BODY + 1);
         self.body = Span::new(body, end);
+        self.tags = [HeaderId::From, HeaderId::To].map(|id| self.tag_of(all, id));
+    }
+
+    #[inline]
+    fn tag_of(&self, all: &[u8], id: HeaderId) -> Span {
+        let found = self.first_of(id).and_then(|entry| {
+            let tag = NameAddr::parse(entry.value.of(all))?.tag()?;
+            Some(entry.value.locate(all, tag))
+        });
+        found.unwrap_or_default()
     }
 
     /// The position in `entries` of the first line with this id.

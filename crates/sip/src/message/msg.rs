@@ -209,16 +209,16 @@ impl<'a> Msg<'a> {
         NameAddr::parse(self.header(HeaderId::To)?)
     }
 
-    /// The tag of From.
+    /// The tag of From; an empty one counts as none.
     #[inline]
     pub fn from_tag(&self) -> Option<&'a [u8]> {
-        self.from()?.tag()
+        Some(self.index.tags[0].of(self.bytes)).filter(|tag| !tag.is_empty())
     }
 
-    /// The tag of To.
+    /// The tag of To; an empty one counts as none.
     #[inline]
     pub fn to_tag(&self) -> Option<&'a [u8]> {
-        self.to()?.tag()
+        Some(self.index.tags[1].of(self.bytes)).filter(|tag| !tag.is_empty())
     }
 
     /// CSeq.

@@ -348,7 +348,8 @@ impl Layer {
         let msg = message.msg();
         let method = msg.method();
         let is_ack = method == Method::Ack;
-        let known = self.server_key(&msg, if is_ack { Method::Invite } else { method });
+        let key = self.key(msg, if is_ack { Method::Invite } else { method });
+        let known = self.by_request.get(&key).copied();
         if is_ack {
             return self.receive_ack(now, from, message, known);
         }
@@ -366,9 +367,9 @@ impl Layer {
             return;
         }
         let cancelled = if method == Method::Cancel { self.server_key(&msg, Method::Invite) } else { None };
-        let is_cancel = method == Method::Cancel;
+        let (is_cancel, is_invite) = (method == Method::Cancel, method == Method::Invite);
         let (message, hop) = super::response_path::stamp(message, from);
-        let id = self.add_server(&message.msg(), hop);
+        let id = self.add_server(key, is_invite, hop);
         if is_cancel && (cancelled.is_some() || !self.pass_cancels) {
             self.receive_cancel(now, id, cancelled, message, sink);
         } else {
@@ -521,13 +522,11 @@ impl Layer {
         }
     }
 
-    fn add_server(&mut self, msg: &Msg<'_>, hop: Hop) -> ServerId {
-        let method = msg.method();
+    fn add_server(&mut self, key: u128, is_invite: bool, hop: Hop) -> ServerId {
         self.serial += 1;
         let id = ServerId(self.serial);
-        let key = self.key(*msg, method);
         self.by_request.insert(key, id);
-        let (state, armed) = (Server::start(method == Method::Invite), Armed::default());
+        let (state, armed) = (Server::start(is_invite), Armed::default());
         self.servers.insert(id, ServerEntry { state, hop, armed, key, last: Vec::new() });
         id
     }
