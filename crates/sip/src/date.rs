@@ -1,6 +1,7 @@
 //! The Date header field (RFC 3261 §20.17).
 
-const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+/// As they stand before the day of the month.
+const DAYS: [&str; 7] = ["Thu, ", "Fri, ", "Sat, ", "Sun, ", "Mon, ", "Tue, ", "Wed, "];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -10,9 +11,21 @@ pub fn rfc1123(unix_ms: u64) -> String {
     let days = seconds / 86_400;
     let weekday = DAYS.get((days % 7) as usize).copied().unwrap_or_default();
     let (year, month, day) = civil(days);
-    let month = MONTHS.get(month).copied().unwrap_or_default();
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    let month = [" ", MONTHS.get(month).copied().unwrap_or_default(), " "].concat();
+    let mut text = String::with_capacity(29);
+    // Every REGISTER is answered with one: digit by digit, without the formatting machinery.
+    let mut two = |before: &str, number: u64| {
+        text.push_str(before);
+        text.extend([number / 10 % 10, number % 10].map(|digit| char::from(b'0' + digit as u8)));
+    };
+    two(weekday, day);
+    two(&month, year / 100);
+    two("", year);
+    two(" ", seconds / 3600 % 24);
+    two(":", seconds / 60 % 60);
+    two(":", seconds % 60);
+    text.push_str(" GMT");
+    text
 }
 
 /// Reads what [`rfc1123`] writes, the only form that RFC 3261 §25.1 knows (`SIP-date`); milliseconds since 1970. The
