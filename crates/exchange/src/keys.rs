@@ -17,6 +17,8 @@ pub struct Keys {
     proving: Zeroizing<[u64; 2]>,
     /// The key that temporary GRUUs are sealed with.
     gruu: Zeroizing<[u8; 16]>,
+    /// The key that flows in Routes are sealed with.
+    flow: Zeroizing<[u8; 16]>,
 }
 
 impl Keys {
@@ -28,9 +30,13 @@ impl Keys {
         let secret = Zeroizing::new(secret);
         let (proving, gruu) = (derive(&secret, "proof"), derive(&secret, "gruu"));
         let word = |at: usize| proving[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let mut gruu_key = Zeroizing::new([0; 16]);
-        gruu_key.copy_from_slice(&gruu[..16]);
-        Self { proving: Zeroizing::new([word(0), word(8)]), gruu: gruu_key, secret }
+        let half = |derived: &[u8; 32]| {
+            let mut key = Zeroizing::new([0; 16]);
+            key.copy_from_slice(&derived[..16]);
+            key
+        };
+        let (gruu, flow) = (half(&gruu), half(&derive(&secret, "flow")));
+        Self { proving: Zeroizing::new([word(0), word(8)]), gruu, flow, secret }
     }
 
     /// The secret, for storing it.
@@ -58,18 +64,60 @@ impl Keys {
     }
 
     fn proof(&self, purpose: &str, text: &[u8]) -> [u8; 8] {
-        // Purpose, NUL, text: on the stack where they are short, as all but hostile ones are.
-        let mut short = [0; 128];
-        let (head, rest) = (purpose.len() + 1, purpose.len() + 1 + text.len());
-        let tag = match short.get_mut(..rest) {
+        self.proof_of(purpose, &[text])
+    }
+
+    /// The same over several parts, of which the last alone may contain NUL.
+    pub(crate) fn proof_of(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 8] {
+        // Purpose and parts, a NUL between any two: on the stack where they are short, as all but hostile ones are.
+        let mut short = [0; 192];
+        let length = purpose.len() + parts.iter().map(|part| 1 + part.len()).sum::<usize>();
+        let tag = match short.get_mut(..length) {
             Some(input) => {
-                input[..purpose.len()].copy_from_slice(purpose.as_bytes());
-                input[head..].copy_from_slice(text);
+                let (head, mut rest) = input.split_at_mut(purpose.len());
+                head.copy_from_slice(purpose.as_bytes());
+                for part in parts {
+                    let (this, after) = rest[1..].split_at_mut(part.len());
+                    this.copy_from_slice(part);
+                    rest = after;
+                }
                 siphash24(*self.proving, input)
             }
-            None => siphash24(*self.proving, &[purpose.as_bytes(), &[0], text].concat()),
+            None => siphash24(*self.proving, &[purpose.as_bytes(), &[0], &parts.join(&0)].concat()),
         };
         tag.to_be_bytes()
+    }
+
+    /// Hides a short text and proves it, for whoever knows `about`: the proof over both is what the text is encrypted
+    /// with (a synthetic initialization vector, as in RFC 5297), so that one text looks the same only beside the same
+    /// `about`. In hexadecimal digits.
+    pub(crate) fn seal(&self, about: &[&[u8]], text: &[u8]) -> String {
+        let proof = self.proof_of("seal", &[about, &[text]].concat());
+        let mut hidden = text.to_vec();
+        self.mask(proof, &mut hidden);
+        hex(&proof) + &hex(&hidden)
+    }
+
+    /// The text that [`Keys::seal`] has hidden, if it was this one beside the same `about`.
+    pub(crate) fn unseal(&self, about: &[&[u8]], sealed: &[u8]) -> Option<Vec<u8>> {
+        let bytes = unhex(sealed)?;
+        let (proof, hidden) = bytes.split_first_chunk::<8>()?;
+        let mut text = hidden.to_vec();
+        self.mask(*proof, &mut text);
+        let right = self.proof_of("seal", &[about, &[&text]].concat());
+        constant_time_eq(&right, proof).then_some(text)
+    }
+
+    /// AES in counter mode, from this start.
+    fn mask(&self, start: [u8; 8], text: &mut [u8]) {
+        let cipher = Aes128::new((&*self.flow).into());
+        for (number, chunk) in (0u64..).zip(text.chunks_mut(16)) {
+            let mut block = [0; 16];
+            block[..8].copy_from_slice(&start);
+            block[8..].copy_from_slice(&number.to_be_bytes());
+            cipher.encrypt_block((&mut block).into());
+            chunk.iter_mut().zip(block).for_each(|(byte, mask)| *byte ^= mask);
+        }
     }
 
     /// The changing part of a temporary GRUU: one AES block over the registration's seed, a number that differs
@@ -159,6 +207,16 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| digits(*byte)).map(char::from).collect()
 }
 
+/// What [`hex`] has written; nothing longer than 64 bytes is.
+fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| match pair.iter().all(u8::is_ascii_hexdigit) {
+        true => u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok(),
+        false => None,
+    };
+    (rest.is_empty() && pairs.len() <= 64).then(|| pairs.iter().map(byte).collect())?
+}
+
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Keys(redacted)")
@@ -179,5 +237,41 @@ mod tests {
         later[11] ^= 1;
         assert_eq!(keys.read_nonce(&later), None);
         assert_eq!(keys.read_nonce(b"short"), None);
+    }
+
+    #[test]
+    fn what_is_sealed_is_hidden_and_bound_to_what_it_was_sealed_beside() {
+        let keys = Keys::new([7; 32]);
+        for text in [&b"\x01\x13\xc4\xcb\x00\x71\x01"[..], &[0x20; 19], b""] {
+            let sealed = keys.seal(&[b"call", b"tag"], text);
+            assert_eq!(keys.unseal(&[b"call", b"tag"], sealed.as_bytes()).as_deref(), Some(text));
+            assert_eq!(keys.unseal(&[b"call", b"gat"], sealed.as_bytes()), None);
+            assert_eq!(Keys::new([8; 32]).unseal(&[b"call", b"tag"], sealed.as_bytes()), None);
+            let mut other = sealed.clone().into_bytes();
+            for at in 0..other.len() {
+                other[at] ^= 1;
+                assert_eq!(keys.unseal(&[b"call", b"tag"], &other), None, "digit {at}");
+                other[at] ^= 1;
+            }
+            let elsewhere = keys.seal(&[b"call", b"gat"], text);
+            assert!(
+                text.is_empty() || elsewhere[16..] != sealed[16..],
+                "one text looks different in two calls"
+            );
+        }
+        for wrong in [&b""[..], b"00", b"0123456789abcde", b"+123456789abcdef", &[b'0'; 1000]] {
+            assert_eq!(keys.unseal(&[b"call", b"tag"], wrong), None);
+        }
+    }
+
+    #[test]
+    fn parts_are_told_apart() {
+        let keys = Keys::new([7; 32]);
+        assert_ne!(keys.proof_of("x", &[b"ab", b"c"]), keys.proof_of("x", &[b"a", b"bc"]));
+        let long = [b'a'; 300];
+        assert_ne!(keys.proof_of("x", &[&long, b"c"]), keys.proof_of("x", &[&long[1..], b"ac"]));
+        assert_eq!(keys.proof("x", b"a\0b"), keys.proof_of("x", &[b"a", b"b"]), "whatever the length");
+        let with_nul = [&long[..], b"\0b"].concat();
+        assert_eq!(keys.proof("x", &with_nul), keys.proof_of("x", &[&long, b"b"]));
     }
 }

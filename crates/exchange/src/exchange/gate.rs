@@ -54,9 +54,9 @@ impl Exchange {
         if msg.method() == Method::Register {
             return Demand::Credentials;
         }
-        let (_, proved) = route::own_routes(&self.config, &self.keys, msg);
-        if proved {
-            return Demand::Nothing(anybody);
+        let (own, inside) = route::own_routes(&self.config, &self.keys, msg);
+        if let Some(inside) = inside.filter(|inside| inside.flow.is_some() || !self.names_a_user(msg, own)) {
+            return Demand::Nothing(Sender { confined: !inside.to_trusted, ..anybody });
         }
         let trusted = self.trust.has(from.peer.ip(), self.names(&from));
         if trusted {
@@ -85,6 +85,14 @@ impl Exchange {
             false if to_us && self.config.policy.foreign == Foreign::Anybody => Demand::Nothing(anybody),
             false => Demand::Refuse(403),
         }
+    }
+
+    /// Whether a request is for whoever an address of record means just now: that is nobody's remote target (RFC 3261
+    /// §8.1.1.8), so that being inside a dialog does not lead there.
+    fn names_a_user(&self, msg: Msg<'_>, own: usize) -> bool {
+        let uri = Uri::parse(msg.request_uri()).filter(|uri| !uri.params.has(b"gr"));
+        route::route_after(msg, own).is_none()
+            && uri.is_some_and(|uri| route::aor(&self.config, &uri).is_some())
     }
 
     /// The names that the peer of a hop has proved by its certificate.
@@ -313,6 +321,6 @@ impl Exchange {
         let Some(own) = own else { return self.reply(ctx, id, 403, out) };
         // The name that he goes by here first: it is what others are told, and whose presence he may publish.
         aors.swap(0, own);
-        self.dispatch(ctx, id, message, Sender { aors, trusted: false }, out);
+        self.dispatch(ctx, id, message, Sender { aors, ..Sender::default() }, out);
     }
 }
