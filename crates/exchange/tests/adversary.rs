@@ -413,6 +413,30 @@ fn a_leg_that_was_given_up_is_recorded() {
     assert_eq!(legs, [Some(0), Some(1)]);
 }
 
+/// … and once, also where it answers after all, too late for the one that was tried in its place.
+#[test]
+fn a_leg_that_was_given_up_and_answers_late_ends_once() {
+    let mut bench = with_bob(config(), &["<sip:bob@two.example.net>"]);
+    bench.world.name("two.example.net", &["192.0.2.8", "192.0.2.9"]);
+    let (one, two) = (bench.peer("192.0.2.8"), bench.peer("192.0.2.9"));
+    bench.invite(BOB, &[]);
+    let late = bench.asked(one, Method::Invite).unwrap();
+    bench.world.run_for(5 * SECOND);
+    assert!(bench.asked(two, Method::Invite).is_some());
+    bench.respond(one, &late, 200, "late", &[("Contact", "<sip:bob@192.0.2.8>")]);
+    let route = text(late.msg().header(HeaderId::RecordRoute));
+    let bye = inside(&mut bench, Method::Bye, "sip:bob@192.0.2.8", &format!("<{BOB}>;tag=late"), &route);
+    send(&mut bench, bye);
+    let bye = bench.asked(one, Method::Bye).unwrap();
+    bench.respond(one, &bye, 200, "late", &[]);
+    bench.world.run_for(300 * SECOND);
+    let ended = ended_lines(&bench);
+    let of = |leg: u64| ended.iter().filter(|line| line["leg"] == leg).collect::<Vec<_>>();
+    assert_eq!((of(0).len(), of(1).len()), (1, 1), "{ended:?}");
+    assert_eq!((&of(0)[0]["status"], &of(0)[0]["ended_by"]), (&200.into(), &"caller".into()));
+    assert_eq!(bench.status()["calls"], 0);
+}
+
 /// RFC 4028 §4: no interval is below 90 seconds. A caller who asks for one second does not end his record by it.
 #[test]
 fn a_session_of_a_second_is_none() {
