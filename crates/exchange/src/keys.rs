@@ -7,6 +7,7 @@ use causeway_sip::digest::constant_time_eq;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
+use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 /// 32 random bytes that outlive a restart, so that nonces and dialogs do.
@@ -149,15 +150,23 @@ impl Keys {
         derived.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
-    /// A nonce for a challenge given at `unix_ms`: the time, and its proof.
-    pub fn nonce(&self, unix_ms: u64, random: u32) -> String {
+    /// A nonce for a challenge given to a client at `unix_ms`: the time, and its proof.
+    pub fn nonce(&self, unix_ms: u64, random: u32, client: IpAddr) -> String {
         let mut stamp = [0; 20];
         write_hex(&unix_ms.to_be_bytes()[2..], &mut stamp[..12]);
         write_hex(&random.to_be_bytes(), &mut stamp[12..]);
         let mut nonce = String::with_capacity(36);
         nonce.extend(stamp.map(char::from));
-        nonce.extend(self.proof("nonce", &stamp).iter().flat_map(|byte| digits(*byte)).map(char::from));
+        let proof = self.of_nonce(&stamp, client);
+        nonce.extend(proof.iter().flat_map(|byte| digits(*byte)).map(char::from));
         nonce
+    }
+
+    fn of_nonce(&self, stamp: &[u8], client: IpAddr) -> [u8; 8] {
+        match client {
+            IpAddr::V4(ip) => self.proof_of("nonce", &[stamp, &ip.octets()]),
+            IpAddr::V6(ip) => self.proof_of("nonce", &[stamp, &ip.octets()]),
+        }
     }
 
     /// The random part of a nonce that a member of a group gives: its number, and 26 bits of chance.
@@ -170,10 +179,12 @@ impl Keys {
         (nonce >> 26 & 0x3f) as u16
     }
 
-    /// When a nonce was given, if it is one of ours, and a number that no other nonce has.
-    pub fn read_nonce(&self, nonce: &[u8]) -> Option<(u64, u64)> {
+    /// When a nonce was given, if it is one of ours and was given to this client, and a number that no other nonce has.
+    pub fn read_nonce(&self, nonce: &[u8], client: IpAddr) -> Option<(u64, u64)> {
         let (stamp, proof) = nonce.split_at_checked(20)?;
-        if !self.proves(proof, "nonce", stamp) {
+        let mut right = [0; 16];
+        write_hex(&self.of_nonce(stamp, client), &mut right);
+        if !constant_time_eq(&right, proof) {
             return None;
         }
         let stamp = std::str::from_utf8(stamp).ok()?;
@@ -225,18 +236,20 @@ impl fmt::Debug for Keys {
 
 #[cfg(test)]
 mod tests {
-    use super::Keys;
+    use super::{IpAddr, Keys};
 
     #[test]
     fn a_nonce_is_known_by_its_maker_only() {
         let keys = Keys::new([7; 32]);
-        let nonce = keys.nonce(1_700_000_000_000, 42);
-        assert_eq!(keys.read_nonce(nonce.as_bytes()).map(|(time, _)| time), Some(1_700_000_000_000));
-        assert_eq!(Keys::new([8; 32]).read_nonce(nonce.as_bytes()), None);
+        let [client, other] = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])];
+        let nonce = keys.nonce(1_700_000_000_000, 42, client);
+        assert_eq!(keys.read_nonce(nonce.as_bytes(), client).map(|(time, _)| time), Some(1_700_000_000_000));
+        assert_eq!(keys.read_nonce(nonce.as_bytes(), other), None, "and good from where it was sent to");
+        assert_eq!(Keys::new([8; 32]).read_nonce(nonce.as_bytes(), client), None);
         let mut later = nonce.into_bytes();
         later[11] ^= 1;
-        assert_eq!(keys.read_nonce(&later), None);
-        assert_eq!(keys.read_nonce(b"short"), None);
+        assert_eq!(keys.read_nonce(&later, client), None);
+        assert_eq!(keys.read_nonce(b"short", client), None);
     }
 
     #[test]

@@ -186,13 +186,21 @@ fn a_proved_route_leads_to_no_other_user() {
 fn a_flow_in_a_route_leads_out_of_no_other_call() {
     let mut bench = Bench::with(config());
     let bob = bench.peer("192.0.2.9");
-    let credentials = bench.credentials("bob", "bob");
+    let from_bob = |bench: &mut Bench, request: RequestBuilder| {
+        let request = String::from_utf8(request.finish()).unwrap();
+        let request = request.replace("UDP 192.0.2.1:5060;", "UDP 10.0.0.9:5060;rport;");
+        bench.world.with::<Peer, _>(bob, |_, _, out| {
+            out.datagram(Flow(0), common::EXCHANGE.parse().unwrap(), request.as_bytes());
+        });
+        bench.world.run_for(SECOND);
+        bench.messages(bob).pop().unwrap()
+    };
+    let bare = bench.register("bob", &[]);
+    let challenge = from_bob(&mut bench, bare);
+    let credentials = common::answer(&challenge, "bob", Method::Register, b"sip:example.com");
     let register = bench.register("bob", &[("Contact", "<sip:bob@10.0.0.9>")]);
-    let register = String::from_utf8(register.header("Authorization", credentials).finish()).unwrap();
-    let register = register.replace("UDP 192.0.2.1:5060;", "UDP 10.0.0.9:5060;rport;");
-    let to_exchange = common::EXCHANGE.parse().unwrap();
-    bench.world.with::<Peer, _>(bob, |_, _, out| out.datagram(Flow(0), to_exchange, register.as_bytes()));
-    bench.world.run_for(SECOND);
+    let ok = from_bob(&mut bench, register.header("Authorization", credentials));
+    assert_eq!(ok.msg().status(), Some(200));
     bench.invite(BOB, &[]);
     let invite = bench.asked(bob, Method::Invite).expect("where his REGISTER came from");
     let routes: Vec<String> = invite.msg().values(HeaderId::RecordRoute).map(|r| text(Some(r))).collect();
@@ -219,6 +227,37 @@ fn a_flow_in_a_route_leads_out_of_no_other_call() {
         let other = format!("{}{digit}{}", &token[..at], &token[at + 1..]);
         assert!(!reaches(&his.replace(token, &other), "call"), "{other}");
     }
+}
+
+/// A datagram says where it is from, and lies if it likes: who has not heard a challenge at an address cannot guess
+/// passwords from there. So the tables of the throttle hold real clients, and nobody is slowed down for another's guesses.
+#[test]
+fn nobody_guesses_from_an_address_that_is_not_his() {
+    let mut bench = Bench::with(config());
+    let counted = |bench: &Bench| bench.status()["wrong_credentials"].as_u64().unwrap();
+    let wrong = |bench: &mut Bench| {
+        let credentials = text(Some(&bench.credentials("bob", "bob")));
+        let at = credentials.find("response=\"").unwrap() + 10;
+        let wrong = format!("{}{}{}", &credentials[..at], "0".repeat(32), &credentials[at + 32..]);
+        bench.register("bob", &[]).header("Authorization", wrong)
+    };
+    let request = wrong(&mut bench);
+    assert_eq!(bench.ask(request).msg().status(), Some(401));
+    assert_eq!(counted(&bench), 1, "from where the challenge was heard it counts");
+    for n in 0..200 {
+        let office = bench.peer(&format!("203.0.113.{}", 1 + n));
+        let register = wrong(&mut bench).finish();
+        bench.world.with::<Peer, _>(office, |_, _, out| {
+            out.datagram(Flow(0), common::EXCHANGE.parse().unwrap(), &register);
+        });
+        bench.world.run_for(Duration::from_millis(100));
+        let heard = bench.messages(office);
+        assert!(text(heard[0].msg().header(HeaderId::WwwAuthenticate)).contains("stale=true"));
+    }
+    assert_eq!(counted(&bench), 1);
+    // 200 would be more than an account bears from strange addresses.
+    let ok = bench.register_as("bob", "bob", &[("Contact", "<sip:bob@192.0.2.9>")]);
+    assert_eq!(ok.msg().status(), Some(200));
 }
 
 /// RFC 3261 §16.11 passes responses by their Via: only those to what was forwarded here.
