@@ -40,13 +40,19 @@ impl Kamailio {
         let file = dir.join("kamailio.cfg");
         fs::write(&file, config).with_context(|| file.display().to_string())?;
         let file = file.to_string_lossy().into_owned();
+        let listening = format!("{address}:506");
+        let open = || -> Result<usize> {
+            let sockets = lab.output(host, "ss", &["-H", "-l", "-n", "-u", "-t"])?;
+            Ok(sockets.lines().filter(|line| line.contains(&listening)).count())
+        };
+        until(PATIENCE, || {
+            ensure!(open()? == 0, "somebody listens on {listening} already");
+            Ok(())
+        })?;
         let args = ["-f", &file, "-DD", "-E", "-m", "64", "-M", "8", "-x", "fm", "-X", "fm"];
         let process = Process::start(lab, host, dir, "kamailio", "kamailio", &args)?;
-        let listening = format!("{address}:506");
         until(PATIENCE, || {
-            let sockets = lab.output(host, "ss", &["-H", "-l", "-n", "-u", "-t"])?;
-            let open = sockets.lines().filter(|line| line.contains(&listening)).count();
-            ensure!(open >= 2, "kamailio does not listen on {listening}; its log says why");
+            ensure!(open()? >= 2, "kamailio does not listen on {listening}; its log says why");
             Ok(())
         })?;
         Ok(Self { process })
@@ -60,6 +66,14 @@ impl Kamailio {
     /// Whether it logged a line with this.
     pub fn logged(&self, what: &str) -> bool {
         self.process.printed().iter().any(|line| line.contains(what))
+    }
+}
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        // It is several processes: killed before it has ended them, it leaves them with its sockets. If it does not
+        // end even so, the next one says that its port is taken.
+        let _ = self.process.terminate(PATIENCE);
     }
 }
 

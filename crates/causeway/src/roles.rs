@@ -38,7 +38,7 @@ fn contact_node(
     let node = ContactPoint::new(config, records(&store, CONTACT_SPACES)?);
     let mut setup = Setup::new("contact", node).persister(Disk(store)).server(server);
     if let Some(folder) = subscribers {
-        setup = setup.authority(keys(folder)?);
+        setup = setup.authority_apart(keys(folder)?);
     }
     Ok(setup)
 }

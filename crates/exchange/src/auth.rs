@@ -7,6 +7,7 @@ use crate::shard::{self, Shard};
 use causeway_node::{Credential, Ctx, NumberMap};
 use causeway_sip::digest::{self, Algorithm, Credentials, DigestError, NewChallenge};
 use causeway_sip::{HeaderId, Method, Msg};
+use std::net::IpAddr;
 
 /// What a request's credentials call for.
 pub enum Auth {
@@ -70,11 +71,12 @@ impl Gatekeeper {
         self.born = unix_ms;
     }
 
-    /// One challenge per algorithm offered, all with one nonce.
-    pub fn challenges(&self, ctx: &mut Ctx<'_>, keys: &Keys, stale: bool) -> Vec<Vec<u8>> {
+    /// One challenge per algorithm offered, all with one nonce, which is good from the client's address alone: so who
+    /// answers has heard it, and nobody guesses passwords in another's name (a sender's address in a datagram is his word).
+    pub fn challenges(&self, ctx: &mut Ctx<'_>, keys: &Keys, client: IpAddr, stale: bool) -> Vec<Vec<u8>> {
         let random = ctx.rng.next_u32();
         let random = if self.shard.is_alone() { random } else { Keys::random_of(self.shard.own, random) };
-        let nonce = keys.nonce(ctx.unix_ms, random);
+        let nonce = keys.nonce(ctx.unix_ms, random, client);
         let challenge = |algorithm: &Algorithm| {
             let mut challenge = NewChallenge::new(self.realm.as_bytes(), nonce.as_bytes(), *algorithm);
             challenge.stale = stale;
@@ -99,8 +101,8 @@ impl Gatekeeper {
         })
     }
 
-    /// Looks at a request's credentials for this realm.
-    pub fn examine(&self, unix_ms: u64, config: &Config, keys: &Keys, msg: Msg<'_>) -> Auth {
+    /// Looks at a request's credentials for this realm, which a client brings.
+    pub fn examine(&self, unix_ms: u64, config: &Config, keys: &Keys, msg: Msg<'_>, client: IpAddr) -> Auth {
         let credentials = match self.given(msg).map(Credentials::parse) {
             None => return Auth::Challenge { stale: false },
             Some(Err(_)) => return Auth::Malformed,
@@ -108,7 +110,7 @@ impl Gatekeeper {
         };
         let question = credentials.question(msg.method());
         let fresh = keys
-            .read_nonce(&question.nonce)
+            .read_nonce(&question.nonce, client)
             .filter(|(given, _)| *given >= self.born && unix_ms.saturating_sub(*given) <= self.life_ms)
             .filter(|(_, nonce)| {
                 let covered = || match msg.method() {

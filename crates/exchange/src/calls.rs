@@ -85,6 +85,8 @@ enum State {
     /// No final response.
     Pending,
     Answered(u64),
+    /// Given up then, for want of an answer: as long as its transaction lasts, one may come all the same.
+    GivenUp(u64),
     Ended,
 }
 
@@ -208,7 +210,7 @@ impl Calls {
         match status {
             180..=199 => drop(leg.ring.get_or_insert(ctx.unix_ms)),
             // Also where it had been given up for another place, and answers after all.
-            200..=299 if leg.state == State::Pending || leg.state == State::Ended && leg.status >= 300 => {
+            200..=299 if matches!(leg.state, State::Pending | State::GivenUp(_)) => {
                 leg.tag = msg.to_tag().unwrap_or_default().to_vec();
                 leg.state = State::Answered(ctx.unix_ms);
                 leg.status = status;
@@ -224,7 +226,13 @@ impl Calls {
     pub fn refused(&mut self, unix_ms: u64, id: ServerId, branch: usize, status: u16, out: &mut Outbox) {
         let Some(call) = self.table.get_mut(&id) else { return };
         if let Some(leg) = call.legs.get_mut(branch).filter(|leg| leg.state == State::Pending) {
-            (leg.state, leg.status) = (State::Ended, status);
+            leg.status = status;
+            // These stand for no answer as well; a leg has one line about its end.
+            if matches!(status, 408 | 503) {
+                leg.state = State::GivenUp(unix_ms);
+                return;
+            }
+            leg.state = State::Ended;
             out.line(Self::JOURNAL, record(call, branch, unix_ms, Some(By::Failure)));
         }
     }
@@ -245,12 +253,17 @@ impl Calls {
     }
 
     /// The transactions of a request are gone.
-    pub fn ended(&mut self, id: ServerId) {
+    pub fn ended(&mut self, id: ServerId, out: &mut Outbox) {
         self.refreshes.remove(&id);
-        if let Some(call) = self.table.get_mut(&id) {
-            call.settled = true;
-            self.forget(id);
+        let Some(call) = self.table.get_mut(&id) else { return };
+        call.settled = true;
+        for leg in 0..call.legs.len() {
+            if let State::GivenUp(at) = call.legs[leg].state {
+                call.legs[leg].state = State::Ended;
+                out.line(Self::JOURNAL, record(call, leg, at, Some(By::Failure)));
+            }
         }
+        self.forget(id);
     }
 
     /// A request inside a dialog passes: BYE ends a leg, re-INVITE and UPDATE may refresh its session.
@@ -342,7 +355,7 @@ impl Leg {
     fn show(&self) -> Value {
         let state = match (self.state, self.ring) {
             (State::Answered(_), _) => "answered",
-            (State::Ended, _) => "ended",
+            (State::Ended | State::GivenUp(_), _) => "ended",
             (State::Pending, Some(_)) => "ringing",
             (State::Pending, None) => "trying",
         };

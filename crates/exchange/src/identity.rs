@@ -12,6 +12,8 @@ pub struct Sender {
     pub aors: Vec<String>,
     /// A peer of the trust domain brought it.
     pub trusted: bool,
+    /// Nothing but a dialog lets it pass, on whose other side no peer of the trust domain is: it goes to none.
+    pub confined: bool,
 }
 
 /// The trust domain: networks, and names that a TLS certificate must prove.
@@ -112,8 +114,8 @@ mod tests {
 
     #[test]
     fn only_what_is_known_is_told_and_only_to_whom_it_may() {
-        let alice = Sender { aors: vec!["sip:alice@example.com".into()], trusted: false };
-        let gateway = Sender { aors: vec![], trusted: true };
+        let alice = Sender { aors: vec!["sip:alice@example.com".into()], ..Sender::default() };
+        let gateway = Sender { trusted: true, ..Sender::default() };
         let stranger = Sender::default();
         let lie = [("P-Asserted-Identity", "<sip:queen@example.com>")];
         let private = [("Privacy", "header;id")];

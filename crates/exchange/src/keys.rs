@@ -7,6 +7,7 @@ use causeway_sip::digest::constant_time_eq;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
+use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 /// 32 random bytes that outlive a restart, so that nonces and dialogs do.
@@ -17,6 +18,8 @@ pub struct Keys {
     proving: Zeroizing<[u64; 2]>,
     /// The key that temporary GRUUs are sealed with.
     gruu: Zeroizing<[u8; 16]>,
+    /// The key that flows in Routes are sealed with.
+    flow: Zeroizing<[u8; 16]>,
 }
 
 impl Keys {
@@ -28,9 +31,13 @@ impl Keys {
         let secret = Zeroizing::new(secret);
         let (proving, gruu) = (derive(&secret, "proof"), derive(&secret, "gruu"));
         let word = |at: usize| proving[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let mut gruu_key = Zeroizing::new([0; 16]);
-        gruu_key.copy_from_slice(&gruu[..16]);
-        Self { proving: Zeroizing::new([word(0), word(8)]), gruu: gruu_key, secret }
+        let half = |derived: &[u8; 32]| {
+            let mut key = Zeroizing::new([0; 16]);
+            key.copy_from_slice(&derived[..16]);
+            key
+        };
+        let (gruu, flow) = (half(&gruu), half(&derive(&secret, "flow")));
+        Self { proving: Zeroizing::new([word(0), word(8)]), gruu, flow, secret }
     }
 
     /// The secret, for storing it.
@@ -58,18 +65,60 @@ impl Keys {
     }
 
     fn proof(&self, purpose: &str, text: &[u8]) -> [u8; 8] {
-        // Purpose, NUL, text: on the stack where they are short, as all but hostile ones are.
-        let mut short = [0; 128];
-        let (head, rest) = (purpose.len() + 1, purpose.len() + 1 + text.len());
-        let tag = match short.get_mut(..rest) {
+        self.proof_of(purpose, &[text])
+    }
+
+    /// The same over several parts, of which the last alone may contain NUL.
+    pub(crate) fn proof_of(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 8] {
+        // Purpose and parts, a NUL between any two: on the stack where they are short, as all but hostile ones are.
+        let mut short = [0; 192];
+        let length = purpose.len() + parts.iter().map(|part| 1 + part.len()).sum::<usize>();
+        let tag = match short.get_mut(..length) {
             Some(input) => {
-                input[..purpose.len()].copy_from_slice(purpose.as_bytes());
-                input[head..].copy_from_slice(text);
+                let (head, mut rest) = input.split_at_mut(purpose.len());
+                head.copy_from_slice(purpose.as_bytes());
+                for part in parts {
+                    let (this, after) = rest[1..].split_at_mut(part.len());
+                    this.copy_from_slice(part);
+                    rest = after;
+                }
                 siphash24(*self.proving, input)
             }
-            None => siphash24(*self.proving, &[purpose.as_bytes(), &[0], text].concat()),
+            None => siphash24(*self.proving, &[purpose.as_bytes(), &[0], &parts.join(&0)].concat()),
         };
         tag.to_be_bytes()
+    }
+
+    /// Hides a short text and proves it, for whoever knows `about`: the proof over both is what the text is encrypted
+    /// with (a synthetic initialization vector, as in RFC 5297), so that one text looks the same only beside the same
+    /// `about`. In hexadecimal digits.
+    pub(crate) fn seal(&self, about: &[&[u8]], text: &[u8]) -> String {
+        let proof = self.proof_of("seal", &[about, &[text]].concat());
+        let mut hidden = text.to_vec();
+        self.mask(proof, &mut hidden);
+        hex(&proof) + &hex(&hidden)
+    }
+
+    /// The text that [`Keys::seal`] has hidden, if it was this one beside the same `about`.
+    pub(crate) fn unseal(&self, about: &[&[u8]], sealed: &[u8]) -> Option<Vec<u8>> {
+        let bytes = unhex(sealed)?;
+        let (proof, hidden) = bytes.split_first_chunk::<8>()?;
+        let mut text = hidden.to_vec();
+        self.mask(*proof, &mut text);
+        let right = self.proof_of("seal", &[about, &[&text]].concat());
+        constant_time_eq(&right, proof).then_some(text)
+    }
+
+    /// AES in counter mode, from this start.
+    fn mask(&self, start: [u8; 8], text: &mut [u8]) {
+        let cipher = Aes128::new((&*self.flow).into());
+        for (number, chunk) in (0u64..).zip(text.chunks_mut(16)) {
+            let mut block = [0; 16];
+            block[..8].copy_from_slice(&start);
+            block[8..].copy_from_slice(&number.to_be_bytes());
+            cipher.encrypt_block((&mut block).into());
+            chunk.iter_mut().zip(block).for_each(|(byte, mask)| *byte ^= mask);
+        }
     }
 
     /// The changing part of a temporary GRUU: one AES block over the registration's seed, a number that differs
@@ -101,15 +150,23 @@ impl Keys {
         derived.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
-    /// A nonce for a challenge given at `unix_ms`: the time, and its proof.
-    pub fn nonce(&self, unix_ms: u64, random: u32) -> String {
+    /// A nonce for a challenge given to a client at `unix_ms`: the time, and its proof.
+    pub fn nonce(&self, unix_ms: u64, random: u32, client: IpAddr) -> String {
         let mut stamp = [0; 20];
         write_hex(&unix_ms.to_be_bytes()[2..], &mut stamp[..12]);
         write_hex(&random.to_be_bytes(), &mut stamp[12..]);
         let mut nonce = String::with_capacity(36);
         nonce.extend(stamp.map(char::from));
-        nonce.extend(self.proof("nonce", &stamp).iter().flat_map(|byte| digits(*byte)).map(char::from));
+        let proof = self.of_nonce(&stamp, client);
+        nonce.extend(proof.iter().flat_map(|byte| digits(*byte)).map(char::from));
         nonce
+    }
+
+    fn of_nonce(&self, stamp: &[u8], client: IpAddr) -> [u8; 8] {
+        match client {
+            IpAddr::V4(ip) => self.proof_of("nonce", &[stamp, &ip.octets()]),
+            IpAddr::V6(ip) => self.proof_of("nonce", &[stamp, &ip.octets()]),
+        }
     }
 
     /// The random part of a nonce that a member of a group gives: its number, and 26 bits of chance.
@@ -122,10 +179,12 @@ impl Keys {
         (nonce >> 26 & 0x3f) as u16
     }
 
-    /// When a nonce was given, if it is one of ours, and a number that no other nonce has.
-    pub fn read_nonce(&self, nonce: &[u8]) -> Option<(u64, u64)> {
+    /// When a nonce was given, if it is one of ours and was given to this client, and a number that no other nonce has.
+    pub fn read_nonce(&self, nonce: &[u8], client: IpAddr) -> Option<(u64, u64)> {
         let (stamp, proof) = nonce.split_at_checked(20)?;
-        if !self.proves(proof, "nonce", stamp) {
+        let mut right = [0; 16];
+        write_hex(&self.of_nonce(stamp, client), &mut right);
+        if !constant_time_eq(&right, proof) {
             return None;
         }
         let stamp = std::str::from_utf8(stamp).ok()?;
@@ -159,6 +218,16 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| digits(*byte)).map(char::from).collect()
 }
 
+/// What [`hex`] has written; nothing longer than 64 bytes is.
+fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| match pair.iter().all(u8::is_ascii_hexdigit) {
+        true => u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok(),
+        false => None,
+    };
+    (rest.is_empty() && pairs.len() <= 64).then(|| pairs.iter().map(byte).collect())?
+}
+
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Keys(redacted)")
@@ -167,17 +236,55 @@ impl fmt::Debug for Keys {
 
 #[cfg(test)]
 mod tests {
-    use super::Keys;
+    use super::{IpAddr, Keys};
 
     #[test]
     fn a_nonce_is_known_by_its_maker_only() {
         let keys = Keys::new([7; 32]);
-        let nonce = keys.nonce(1_700_000_000_000, 42);
-        assert_eq!(keys.read_nonce(nonce.as_bytes()).map(|(time, _)| time), Some(1_700_000_000_000));
-        assert_eq!(Keys::new([8; 32]).read_nonce(nonce.as_bytes()), None);
+        let [client, other] = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])];
+        let nonce = keys.nonce(1_700_000_000_000, 42, client);
+        assert_eq!(keys.read_nonce(nonce.as_bytes(), client).map(|(time, _)| time), Some(1_700_000_000_000));
+        assert_eq!(keys.read_nonce(nonce.as_bytes(), other), None, "and good from where it was sent to");
+        assert_eq!(Keys::new([8; 32]).read_nonce(nonce.as_bytes(), client), None);
         let mut later = nonce.into_bytes();
         later[11] ^= 1;
-        assert_eq!(keys.read_nonce(&later), None);
-        assert_eq!(keys.read_nonce(b"short"), None);
+        assert_eq!(keys.read_nonce(&later, client), None);
+        assert_eq!(keys.read_nonce(b"short", client), None);
+    }
+
+    #[test]
+    fn what_is_sealed_is_hidden_and_bound_to_what_it_was_sealed_beside() {
+        let keys = Keys::new([7; 32]);
+        for text in [&b"\x01\x13\xc4\xcb\x00\x71\x01"[..], &[0x20; 19], b""] {
+            let sealed = keys.seal(&[b"call", b"tag"], text);
+            assert_eq!(keys.unseal(&[b"call", b"tag"], sealed.as_bytes()).as_deref(), Some(text));
+            assert_eq!(keys.unseal(&[b"call", b"gat"], sealed.as_bytes()), None);
+            assert_eq!(Keys::new([8; 32]).unseal(&[b"call", b"tag"], sealed.as_bytes()), None);
+            let mut other = sealed.clone().into_bytes();
+            for at in 0..other.len() {
+                other[at] ^= 1;
+                assert_eq!(keys.unseal(&[b"call", b"tag"], &other), None, "digit {at}");
+                other[at] ^= 1;
+            }
+            let elsewhere = keys.seal(&[b"call", b"gat"], text);
+            assert!(
+                text.is_empty() || elsewhere[16..] != sealed[16..],
+                "one text looks different in two calls"
+            );
+        }
+        for wrong in [&b""[..], b"00", b"0123456789abcde", b"+123456789abcdef", &[b'0'; 1000]] {
+            assert_eq!(keys.unseal(&[b"call", b"tag"], wrong), None);
+        }
+    }
+
+    #[test]
+    fn parts_are_told_apart() {
+        let keys = Keys::new([7; 32]);
+        assert_ne!(keys.proof_of("x", &[b"ab", b"c"]), keys.proof_of("x", &[b"a", b"bc"]));
+        let long = [b'a'; 300];
+        assert_ne!(keys.proof_of("x", &[&long, b"c"]), keys.proof_of("x", &[&long[1..], b"ac"]));
+        assert_eq!(keys.proof("x", b"a\0b"), keys.proof_of("x", &[b"a", b"b"]), "whatever the length");
+        let with_nul = [&long[..], b"\0b"].concat();
+        assert_eq!(keys.proof("x", &with_nul), keys.proof_of("x", &[&long, b"b"]));
     }
 }

@@ -24,6 +24,7 @@
 mod auth;
 mod calls;
 mod config;
+mod dialog;
 pub mod events;
 mod exchange;
 mod gruu;

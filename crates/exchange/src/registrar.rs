@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::keys::Keys;
 use crate::location::{Location, Which};
-use crate::{gruu, shard};
+use crate::{dialog, gruu, shard};
 use causeway_node::{Ctx, Record};
 use causeway_sip::transaction::{Hop, Transport};
 use causeway_sip::{Contact, HeaderId, Msg, NameAddr, ResponseBuilder, Uri, response_to};
@@ -118,7 +118,7 @@ impl Registration<'_> {
                 path: path.clone(),
                 received: self.from.peer.to_string(),
                 transport: transport_name(self.from.transport).to_owned(),
-                behind_nat: path.is_empty() && self.is_behind_nat(),
+                behind_nat: path.is_empty() && dialog::is_behind_nat(self.msg, self.from.peer.ip()),
                 gruu: self.seed(ctx, location.get(self.aor), &contact.instance, &call_id),
                 since: ctx.unix_ms,
                 instance: contact.instance,
@@ -181,11 +181,6 @@ impl Registration<'_> {
             "" => 0,
             _ => known.unwrap_or_else(|| shard::seed(self.keys, self.aor, ctx.rng.next_u64())),
         }
-    }
-
-    /// Whether the sender's own idea of its address differs from where its request came from.
-    fn is_behind_nat(&self) -> bool {
-        self.msg.top_via().and_then(|via| via.host_ip()).is_some_and(|ip| ip != self.from.peer.ip())
     }
 
     /// The 200: all present bindings with the time that they have left, and what else the user agent understands.

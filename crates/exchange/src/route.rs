@@ -1,6 +1,7 @@
 //! What a request says about where it goes (RFC 3261 §16.4 to §16.6), and whether it has been here before.
 
 use crate::config::Config;
+use crate::dialog::{self, Inside};
 use crate::keys::Keys;
 use causeway_sip::transaction::Transport;
 use causeway_sip::{HeaderId, Method, Msg, Uri};
@@ -35,12 +36,12 @@ pub fn aor(config: &Config, uri: &Uri<'_>) -> Option<Vec<u8>> {
     Some([scheme, &rest[..=at], config.domain.as_bytes()].concat())
 }
 
-/// How many Route values at the top are this exchange's own, and whether one of them carries the proof that
-/// this exchange put it there for this Call-ID. Both ends of the dialog know that proof: it counts for requests inside
-/// a dialog (RFC 3261 §12.2) alone, which PUBLISH is never (RFC 3903 §4).
-pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
+/// How many Route values at the top are this exchange's own, and what the last of them says that proves the request to
+/// be inside a dialog which began here: that one is next to the side it goes to. PUBLISH is never inside one
+/// (RFC 3903 §4).
+pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, Option<Inside>) {
     let inside = msg.to_tag().is_some() && msg.method() != Method::Publish;
-    let mut proved = false;
+    let mut proved = None;
     let mut own = 0;
     for route in msg.routes() {
         let Some(uri) = route.as_ref().and_then(|route| route.uri()) else { break };
@@ -49,23 +50,25 @@ pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, bool) {
             break;
         }
         own += 1;
-        let proof = uri.params.value(b"cw");
-        proved |= inside
-            && proof.is_some_and(|proof| keys.proves(proof, "route", msg.call_id().unwrap_or_default()));
+        if inside {
+            proved = dialog::read(keys, &uri, msg).or(proved);
+        }
     }
     (own, proved)
 }
 
-/// The Record-Route value for one side of a dialog (§16.6 item 4), with the proof for its later requests; for
-/// a `sips` Request-URI, which goes over TLS alone, a `sips` URI.
-pub fn record_route(config: &Config, proof: &str, transport: Transport, secure: bool) -> Vec<u8> {
+/// The Record-Route value for one side of a dialog (§16.6 item 4), with the proof for its later requests, and with the
+/// flow to that side, if it is reached by that, or nothing (RFC 5626 §5.2); for a `sips` Request-URI, which goes over
+/// TLS alone, a `sips` URI.
+pub fn record_route(config: &Config, proof: &str, flow: &str, transport: Transport, secure: bool) -> Vec<u8> {
     let (scheme, address, transport) = match (transport, config.tls) {
         (Transport::Tls, Some(tls)) if secure => ("sips", tls, ""),
         (Transport::Tls, Some(tls)) => ("sip", tls, ";transport=tls"),
         (Transport::Tcp, _) => ("sip", config.sip, ";transport=tcp"),
         _ => ("sip", config.sip, ""),
     };
-    format!("<{scheme}:{address}{transport};lr;cw={proof}>").into_bytes()
+    let at = if flow.is_empty() { "" } else { "@" };
+    format!("<{scheme}:{flow}{at}{address}{transport};lr;cw={proof}>").into_bytes()
 }
 
 /// Whether a request outside a dialog begins one, so that the exchange stays on its path.

@@ -46,8 +46,8 @@ struct Count {
 }
 
 impl Throttle {
-    /// Entries per table; when one is full, those that do not count any more go, and if none does, new ones are
-    /// not noted: the tables for pairs and accounts still hold.
+    /// Entries per table; when one is full, those go that do not count any more, and of the others those with the
+    /// fewest wrong answers, so that made-up names and strange addresses do not hide who is really being guessed at.
     pub const ENTRIES: usize = 100_000;
 
     /// Whether credentials for this account from this address are looked at now.
@@ -82,6 +82,9 @@ impl Throttle {
         self.pairs.retain(|_, count| counts(count));
         self.addresses.retain(|_, count| counts(count));
         self.accounts.retain(|_, count| counts(count));
+        thin(&mut self.pairs);
+        thin(&mut self.addresses);
+        thin(&mut self.accounts);
     }
 
     /// The credentials were right.
@@ -127,6 +130,15 @@ fn note<K: Hash + Eq>(table: &mut HashMap<K, Count>, key: K, unix_ms: u64) {
     }
     count.wrong = count.wrong.saturating_add(1);
     count.last = unix_ms;
+}
+
+/// Makes room for a quarter in a full table.
+fn thin<K: Hash + Eq>(table: &mut HashMap<K, Count>) {
+    let mut few = 1u32;
+    while table.len() >= Throttle::ENTRIES / 4 * 3 {
+        table.retain(|_, count| count.wrong > few);
+        few = few.saturating_mul(2);
+    }
 }
 
 /// FNV-1a: names need no more, since whoever makes two collide only shares the count with himself.
@@ -187,6 +199,24 @@ mod tests {
         throttle.proved(b"alice", AGENT, 0);
         assert_eq!(guess(&mut throttle, b"alice", AGENT, 10_000..40_000), PER_PROVED + 9);
         assert!(throttle.admits(b"alice", AGENT, 43_000));
+    }
+
+    #[test]
+    fn made_up_names_and_strange_addresses_do_not_hide_who_is_guessed_at() {
+        let mut throttle = Throttle::default();
+        let address = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        let mut looked_at = 0;
+        for n in 0..200_000u32 {
+            let ms = 1_000_000 + u64::from(n) / 4;
+            // Nine made-up names for each attempt at alice's, each from an address of its own.
+            let name = if n % 10 == 0 { b"alice".to_vec() } else { format!("user{n}").into_bytes() };
+            if throttle.admits(&name, address(n), ms) {
+                looked_at += u32::from(n % 10 == 0);
+                throttle.failed(&name, address(n), ms);
+            }
+        }
+        assert!(looked_at < PER_ACCOUNT + 20, "{looked_at} attempts at alice's password in 50 s");
+        assert!(throttle.accounts.len() <= Throttle::ENTRIES && throttle.pairs.len() <= Throttle::ENTRIES);
     }
 
     #[test]

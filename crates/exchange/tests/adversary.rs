@@ -3,8 +3,8 @@
 mod common;
 
 use causeway_exchange::{Calls, Config, Foreign, Mode};
-use causeway_node::Credentials;
-use causeway_sim::{Link, NodeId, for_each_seed};
+use causeway_node::{Credentials, Flow};
+use causeway_sim::{Link, NodeId, Peer, for_each_seed};
 use causeway_sip::{HeaderId, Message, Method, RequestBuilder};
 use common::{Bench, config};
 use std::time::Duration;
@@ -79,6 +79,185 @@ fn a_proved_route_opens_nothing_outside_a_dialog() {
         .body("application/pidf+xml", body);
     assert_eq!(send(&mut bench, request), [407]);
     assert!(bench.messages(outside).is_empty());
+}
+
+/// A peer of the trust domain, that takes from us what it would take from nobody else.
+const GATEWAY: &str = "192.0.2.20";
+
+fn with_a_gateway(mode: Mode) -> Config {
+    let mut config = config();
+    config.mode = mode;
+    config.policy.trusted = vec![GATEWAY.into()];
+    config
+}
+
+/// A request of alice's inside the dialog that an INVITE began.
+fn inside(bench: &mut Bench, method: Method<'_>, uri: &str, to: &str, route: &str) -> RequestBuilder {
+    bench.request(method, uri, "alice").header("To", to.to_owned()).header("Route", route.to_owned())
+}
+
+/// Who takes part in a call, and so knows its Route, gets with it into that dialog alone, and to no peer of the trust
+/// domain that has no part in it.
+#[test]
+fn a_proved_route_leads_to_no_gateway_that_has_no_part_in_the_call() {
+    for mode in [Mode::Call, Mode::Transaction, Mode::Stateless] {
+        let mut bench = with_bob(with_a_gateway(mode), &["<sip:bob@192.0.2.9>"]);
+        let (bob, gateway) = (bench.peer("192.0.2.9"), bench.peer(GATEWAY));
+        bench.invite(BOB, &[]);
+        let invite = bench.asked(bob, Method::Invite).unwrap();
+        bench.respond(bob, &invite, 200, "b", &[("Contact", "<sip:bob@192.0.2.9>")]);
+        let route = text(invite.msg().header(HeaderId::RecordRoute));
+        let (to, premium) = (format!("<{BOB}>;tag=b"), format!("sip:+1900@{GATEWAY}"));
+        for method in [Method::Invite, Method::Refer, Method::Message] {
+            let request = inside(&mut bench, method, &premium, &to, &route);
+            assert_eq!(send(&mut bench, request).last(), Some(&403), "{mode:?}: {method:?}");
+        }
+        let around = format!("{route}, <sip:{GATEWAY};lr>");
+        let request = inside(&mut bench, Method::Invite, "sip:+1900@192.0.2.9", &to, &around);
+        assert_eq!(send(&mut bench, request).last(), Some(&403));
+        let ack = inside(&mut bench, Method::Ack, &premium, &to, &route);
+        send(&mut bench, ack);
+        assert!(bench.messages(gateway).is_empty(), "{mode:?}: {:?}", bench.messages(gateway));
+        // His party may be anywhere else, and where the gateway is the party it is reached.
+        let request = inside(&mut bench, Method::Info, "sip:bob@192.0.2.9", &to, &route);
+        send(&mut bench, request);
+        assert!(bench.asked(bob, Method::Info).is_some(), "{mode:?}");
+        bench.invite(&premium, &[]);
+        let invite = bench.asked(gateway, Method::Invite).unwrap();
+        let route = text(invite.msg().header(HeaderId::RecordRoute));
+        for method in [Method::Ack, Method::Info] {
+            let request = inside(&mut bench, method, &premium, &format!("<{premium}>;tag=g"), &route);
+            send(&mut bench, request);
+            assert!(bench.asked(gateway, method).is_some(), "{mode:?}: {method:?}");
+        }
+    }
+}
+
+/// The proof is bound to the tag of who began the dialog: in From or in To, as he or his party sends.
+#[test]
+fn a_proved_route_is_good_for_the_tags_of_its_dialog_alone() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let (bob, outside) = (bench.peer("192.0.2.9"), bench.peer(OUTSIDE));
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    let route = text(invite.msg().header(HeaderId::RecordRoute));
+    let uri = format!("sip:x@{OUTSIDE}");
+    let to = format!("<{BOB}>;tag=b");
+    let bytes = |request: RequestBuilder, from: &str, to: &str| {
+        let text = String::from_utf8(request.finish()).unwrap();
+        text.replace(";tag=f", &format!(";tag={from}")).replace(";tag=b", &format!(";tag={to}"))
+    };
+    for (from, to_tag) in [("x", "b"), ("b", "x"), ("f0", "b"), ("x", "f0")] {
+        let request = inside(&mut bench, Method::Info, &uri, &to, &route);
+        bench.send(bytes(request, from, to_tag).as_bytes());
+        bench.world.run_for(SECOND);
+        assert_eq!(bench.statuses(bench.last_serial()), [403], "{from} {to_tag}");
+    }
+    assert!(bench.messages(outside).is_empty());
+    for (from, to_tag) in [("f", "b"), ("b", "f")] {
+        let before = bench.messages(outside).len();
+        let request = inside(&mut bench, Method::Info, &uri, &to, &route);
+        bench.send(bytes(request, from, to_tag).as_bytes());
+        bench.world.run_for(Duration::from_millis(100));
+        assert_eq!(bench.messages(outside).len(), before + 1, "{from} {to_tag}");
+    }
+}
+
+/// An address of record is no remote target: who takes part in a call does not reach others of the domain with its Route.
+#[test]
+fn a_proved_route_leads_to_no_other_user() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let ok = bench.register_as("alice", "alice", &[("Contact", "<sip:alice@192.0.2.8>")]);
+    assert_eq!(ok.msg().status(), Some(200));
+    let (bob, other) = (bench.peer("192.0.2.9"), bench.peer("192.0.2.8"));
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    let route = text(invite.msg().header(HeaderId::RecordRoute));
+    for method in [Method::Invite, Method::Message] {
+        let to = format!("<{BOB}>;tag=b");
+        let request = inside(&mut bench, method, "sip:alice@example.com", &to, &route);
+        assert_eq!(send(&mut bench, request), [481], "{method:?}");
+    }
+    assert!(bench.messages(other).is_empty());
+}
+
+/// A flow in a Route is good where it was given: in that call, whole, and towards that side.
+#[test]
+fn a_flow_in_a_route_leads_out_of_no_other_call() {
+    let mut bench = Bench::with(config());
+    let bob = bench.peer("192.0.2.9");
+    let from_bob = |bench: &mut Bench, request: RequestBuilder| {
+        let request = String::from_utf8(request.finish()).unwrap();
+        let request = request.replace("UDP 192.0.2.1:5060;", "UDP 10.0.0.9:5060;rport;");
+        bench.world.with::<Peer, _>(bob, |_, _, out| {
+            out.datagram(Flow(0), common::EXCHANGE.parse().unwrap(), request.as_bytes());
+        });
+        bench.world.run_for(SECOND);
+        bench.messages(bob).pop().unwrap()
+    };
+    let bare = bench.register("bob", &[]);
+    let challenge = from_bob(&mut bench, bare);
+    let credentials = common::answer(&challenge, "bob", Method::Register, b"sip:example.com");
+    let register = bench.register("bob", &[("Contact", "<sip:bob@10.0.0.9>")]);
+    let ok = from_bob(&mut bench, register.header("Authorization", credentials));
+    assert_eq!(ok.msg().status(), Some(200));
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).expect("where his REGISTER came from");
+    let routes: Vec<String> = invite.msg().values(HeaderId::RecordRoute).map(|r| text(Some(r))).collect();
+    let [his, hers] = routes.as_slice() else { panic!("one for each side: {routes:?}") };
+    assert!(his.contains('@') && !hers.contains('@') && !his.contains("192.0.2.9"), "{routes:?}");
+    let (to, target) = (format!("<{BOB}>;tag=b"), "sip:bob@10.0.0.9");
+    let mut reaches = |route: &str, call: &str| {
+        let request = inside(&mut bench, Method::Info, target, &to, route).finish();
+        let request =
+            String::from_utf8(request).unwrap().replace("Call-ID: call", &format!("Call-ID: {call}"));
+        bench.send(request.as_bytes());
+        bench.world.run_for(Duration::from_millis(100));
+        let serial = bench.last_serial();
+        bench
+            .messages(bob)
+            .iter()
+            .any(|message| message.msg().cseq().is_some_and(|cseq| cseq.number == serial))
+    };
+    assert!(reaches(&format!("{hers}, {his}"), "call"));
+    assert!(!reaches(&format!("{hers}, {his}"), "another"));
+    let token = his.split(['@', ':']).nth(1).unwrap();
+    for at in 0..token.len() {
+        let digit = if token.as_bytes()[at] == b'0' { "1" } else { "0" };
+        let other = format!("{}{digit}{}", &token[..at], &token[at + 1..]);
+        assert!(!reaches(&his.replace(token, &other), "call"), "{other}");
+    }
+}
+
+/// A datagram says where it is from, and lies if it likes: who has not heard a challenge at an address cannot guess
+/// passwords from there. So the tables of the throttle hold real clients, and nobody is slowed down for another's guesses.
+#[test]
+fn nobody_guesses_from_an_address_that_is_not_his() {
+    let mut bench = Bench::with(config());
+    let counted = |bench: &Bench| bench.status()["wrong_credentials"].as_u64().unwrap();
+    let wrong = |bench: &mut Bench| {
+        let credentials = text(Some(&bench.credentials("bob", "bob")));
+        let at = credentials.find("response=\"").unwrap() + 10;
+        let wrong = format!("{}{}{}", &credentials[..at], "0".repeat(32), &credentials[at + 32..]);
+        bench.register("bob", &[]).header("Authorization", wrong)
+    };
+    let request = wrong(&mut bench);
+    assert_eq!(bench.ask(request).msg().status(), Some(401));
+    assert_eq!(counted(&bench), 1, "from where the challenge was heard it counts");
+    for n in 0..200 {
+        let office = bench.peer(&format!("203.0.113.{}", 1 + n));
+        let register = wrong(&mut bench).finish();
+        bench.world.with::<Peer, _>(office, |_, _, out| {
+            out.datagram(Flow(0), common::EXCHANGE.parse().unwrap(), &register);
+        });
+        bench.world.run_for(Duration::from_millis(100));
+        let heard = bench.messages(office);
+        assert!(text(heard[0].msg().header(HeaderId::WwwAuthenticate)).contains("stale=true"));
+    }
+    assert_eq!(counted(&bench), 1);
+    // 200 would be more than an account bears from strange addresses.
+    let ok = bench.register_as("bob", "bob", &[("Contact", "<sip:bob@192.0.2.9>")]);
+    assert_eq!(ok.msg().status(), Some(200));
 }
 
 /// RFC 3261 §16.11 passes responses by their Via: only those to what was forwarded here.
@@ -285,6 +464,30 @@ fn a_leg_that_was_given_up_is_recorded() {
     let mut legs: Vec<_> = ended_lines(&bench).iter().map(|line| line["leg"].as_u64()).collect();
     legs.sort_unstable();
     assert_eq!(legs, [Some(0), Some(1)]);
+}
+
+/// … and once, also where it answers after all, too late for the one that was tried in its place.
+#[test]
+fn a_leg_that_was_given_up_and_answers_late_ends_once() {
+    let mut bench = with_bob(config(), &["<sip:bob@two.example.net>"]);
+    bench.world.name("two.example.net", &["192.0.2.8", "192.0.2.9"]);
+    let (one, two) = (bench.peer("192.0.2.8"), bench.peer("192.0.2.9"));
+    bench.invite(BOB, &[]);
+    let late = bench.asked(one, Method::Invite).unwrap();
+    bench.world.run_for(5 * SECOND);
+    assert!(bench.asked(two, Method::Invite).is_some());
+    bench.respond(one, &late, 200, "late", &[("Contact", "<sip:bob@192.0.2.8>")]);
+    let route = text(late.msg().header(HeaderId::RecordRoute));
+    let bye = inside(&mut bench, Method::Bye, "sip:bob@192.0.2.8", &format!("<{BOB}>;tag=late"), &route);
+    send(&mut bench, bye);
+    let bye = bench.asked(one, Method::Bye).unwrap();
+    bench.respond(one, &bye, 200, "late", &[]);
+    bench.world.run_for(300 * SECOND);
+    let ended = ended_lines(&bench);
+    let of = |leg: u64| ended.iter().filter(|line| line["leg"] == leg).collect::<Vec<_>>();
+    assert_eq!((of(0).len(), of(1).len()), (1, 1), "{ended:?}");
+    assert_eq!((&of(0)[0]["status"], &of(0)[0]["ended_by"]), (&200.into(), &"caller".into()));
+    assert_eq!(bench.status()["calls"], 0);
 }
 
 /// RFC 4028 §4: no interval is below 90 seconds. A caller who asks for one second does not end his record by it.

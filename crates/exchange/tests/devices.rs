@@ -4,8 +4,8 @@ mod common;
 
 use causeway_node::{Class, Connect, Flow, Transport};
 use causeway_sim::{NodeId, Peer};
-use causeway_sip::{HeaderId, Message, Method, NameAddr};
-use common::{Bench, EXCHANGE, config, contacts};
+use causeway_sip::{HeaderId, Message, Method, NameAddr, RequestBuilder};
+use common::{Bench, EXCHANGE, answer, config, contacts};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -133,18 +133,25 @@ impl Phone {
         String::from_utf8_lossy(&peer.stream(Flow(flow))).into_owned()
     }
 
-    /// Registers the flow with credentials got by the scripted client.
-    fn register(&self, bench: &mut Bench, flow: u32, reg_id: u32) -> String {
-        let credentials = bench.credentials("bob", "bob");
-        let contact = format!("<sip:bob@192.0.2.30:5060;transport=tcp>;{INSTANCE};reg-id={reg_id}");
-        let headers = [("Contact", contact.as_str()), ("Supported", "path, outbound")];
-        let request = bench.register("bob", &headers).header("Authorization", credentials).finish();
-        let request = String::from_utf8(request)
+    /// Sends a request on a connection, and returns what comes of it.
+    fn ask(&self, bench: &mut Bench, flow: u32, request: RequestBuilder) -> String {
+        let request = String::from_utf8(request.finish())
             .unwrap()
             .replace("SIP/2.0/UDP 192.0.2.1:5060", "SIP/2.0/TCP 192.0.2.30:5060");
         let before = self.heard(bench, flow).len();
         self.send(bench, flow, request.as_bytes());
         self.heard(bench, flow)[before..].to_owned()
+    }
+
+    /// Registers the flow.
+    fn register(&self, bench: &mut Bench, flow: u32, reg_id: u32) -> String {
+        let bare = bench.register("bob", &[]);
+        let challenge = Message::parse(self.ask(bench, flow, bare).into_bytes()).unwrap();
+        let credentials = answer(&challenge, "bob", Method::Register, b"sip:example.com");
+        let contact = format!("<sip:bob@192.0.2.30:5060;transport=tcp>;{INSTANCE};reg-id={reg_id}");
+        let headers = [("Contact", contact.as_str()), ("Supported", "path, outbound")];
+        let request = bench.register("bob", &headers).header("Authorization", credentials);
+        self.ask(bench, flow, request)
     }
 }
 

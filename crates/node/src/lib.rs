@@ -70,6 +70,7 @@
 mod dscp;
 mod held;
 mod metrics;
+mod newcomers;
 mod numbers;
 mod outbox;
 mod question;
@@ -82,6 +83,7 @@ pub mod testing;
 pub use dscp::{Dscp, DscpError};
 pub use held::Held;
 pub use metrics::{Metric, Metrics};
+pub use newcomers::Newcomers;
 pub use numbers::{NumberHasher, NumberMap};
 pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Through, Transport};
 pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};

@@ -78,6 +78,7 @@
 //! of nodes and workers to a monitoring system. Notices of nodes go to `tracing`, with the field `node`, lines of
 //! their journals to a [`LineLog`].
 
+mod authority;
 pub mod control;
 mod counters;
 mod dns;

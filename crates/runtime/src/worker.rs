@@ -1,5 +1,6 @@
 //! Starting nodes on a thread, and talking to them.
 
+use crate::authority::Placed;
 use crate::engine::{Command, Engine, Hosted, Mail, Member, Ready};
 use crate::group::Membership;
 use crate::linelog::LineLog;
@@ -14,7 +15,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Who answers for the subscriber database: from memory, as it is asked inside the loop.
+/// Who answers for the subscriber database: from memory, as it is asked inside the loop, unless it is set up by
+/// [`Setup::authority_apart`].
 pub trait Authority: Send {
     /// Is this digest response right?
     fn check(&mut self, credential: &Credential) -> Credentials;
@@ -118,7 +120,7 @@ pub struct Setup {
     pub(crate) server: Option<tls::Server>,
     pub(crate) client: Option<tls::Client>,
     pub(crate) persister: Option<Box<dyn Persister>>,
-    pub(crate) authority: Option<Box<dyn Authority>>,
+    pub(crate) authority: Option<Placed>,
     pub(crate) lines: Vec<(&'static str, LineLog)>,
     pub(crate) group: Option<Membership>,
 }
@@ -166,7 +168,14 @@ impl Setup {
 
     /// Who checks credentials for it; without one the answer is [`Credentials::Unavailable`].
     pub fn authority(mut self, authority: impl Authority + 'static) -> Self {
-        self.authority = Some(Box::new(authority));
+        self.authority = Some(Placed::Here(Box::new(authority)));
+        self
+    }
+
+    /// The same, asked on a thread of its own: for one that may have to wait for a disk, before a node whose media must
+    /// not.
+    pub fn authority_apart(mut self, authority: impl Authority + 'static) -> Self {
+        self.authority = Some(Placed::Apart(Box::new(authority)));
         self
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use causeway_node::{Answer, Class, Credential, Credentials, Flow, Input, Node, Outbox, Question, Time};
 use causeway_runtime::{Setup, Worker};
 use causeway_sim::{Heard, Peer};
-use common::{LONG, bind, counter, end, peer, wait};
+use common::{LONG, bind, counter, end, look, peer, wait};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::channel;
 
@@ -85,6 +85,44 @@ fn an_address_that_cannot_be_had_is_named() {
         Worker::new("test").node(good).node(Setup::new("bad", Echo(taken))).spawn().unwrap();
     let error = handle.ready(LONG).unwrap_err();
     assert!(error.contains("bad: udp") && error.contains(&taken.to_string()), "{error}");
+    end(&handle, thread);
+}
+
+/// One that waits for its disk holds up who has asked it, and nothing else on the thread.
+#[test]
+fn an_authority_apart_takes_its_time_without_holding_up_the_loop() {
+    let (done, wait_for) = channel::<()>();
+    let slow = move |_: &Credential| match wait_for.recv() {
+        Ok(()) => Credentials::Wrong,
+        Err(_) => panic!("it does not come back"),
+    };
+    let (handle, thread) = peer(|s| s.authority_apart(slow));
+    let ask = |id: u64| {
+        let credential = Question::Credential(Box::default());
+        handle.with::<Peer, _>("peer", move |_, _, out| out.ask(id, credential)).unwrap();
+    };
+    let answer = |id: u64| {
+        wait(&handle, "an answer", move |p| {
+            p.heard.iter().find_map(|(_, heard)| match heard {
+                Heard::Answer { question, answer } if *question == id => Some(answer.clone()),
+                _ => None,
+            })
+        })
+    };
+    ask(1);
+    let local = bind(&handle, Flow(1), "127.0.0.1:0", Class::Media);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(b"media", local).unwrap();
+    wait(&handle, "the datagram", |p| (!p.datagrams().is_empty()).then_some(()));
+    assert!(look(&handle, |p| !p.heard.iter().any(|(_, heard)| matches!(heard, Heard::Answer { .. }))));
+    done.send(()).unwrap();
+    assert_eq!(answer(1), Answer::Credential(Credentials::Wrong));
+    // One that breaks, at whatever question, is one that cannot be asked.
+    drop(done);
+    ask(2);
+    assert_eq!(answer(2), Answer::Credential(Credentials::Unavailable));
+    ask(3);
+    assert_eq!(answer(3), Answer::Credential(Credentials::Unavailable));
     end(&handle, thread);
 }
 

@@ -5,7 +5,7 @@ mod common;
 use causeway_node::{Class, Connect, Ctx, Flow, Input, Node, Outbox, Time, Transport};
 use causeway_sim::{NodeId, Peer};
 use causeway_sip::{HeaderId, Method, Msg, RequestBuilder};
-use causeway_split_proxy::{Agent, Limits};
+use causeway_split_proxy::{Agent, ContactPoint, Limits};
 use causeway_tunnel::{Config, Event, Instance, Kind, Role, Tunnel, Why};
 use common::*;
 use std::sync::Arc;
@@ -358,6 +358,42 @@ fn tunnels_have_a_limit_per_address_and_altogether() {
     lab.world.run_for(S);
     assert!(lab.world.node::<Rogue>(last).closed);
     assert!(lab.world.node::<Agent>(lab.agents[0]).is_up());
+}
+
+/// Connections that never say Hello have few places between them, and give them up to whoever comes: however many
+/// addresses they come from, an agent that comes gets in, and none that is there goes.
+#[test]
+fn who_does_not_say_hello_keeps_nobody_out() {
+    let limits = Limits { tunnels: 12, silent: 6, silent_per_address: 3, ..Limits::default() };
+    let mut lab = Lab::new(13, 1, |c| c.limits = limits);
+    let connect = |flow: u32| {
+        let (to, server_name) = (at(&format!("{CONTACT}:443")), "contact.example.com".into());
+        (
+            Flow(flow),
+            Connect { through: None, to, transport: Transport::Tls, server_name, class: Class::Media },
+        )
+    };
+    let mut mute = Vec::new();
+    for n in 0..20 {
+        let host = lab.world.host(&[&format!("203.0.113.{}", 100 + n)]);
+        let peer = lab.world.add(host, "mute", Peer::new());
+        lab.world.with::<Peer, _>(peer, |_, _, out| {
+            (1..6).map(connect).for_each(|(flow, connect)| out.connect(flow, connect));
+        });
+        mute.push(peer);
+        lab.world.run_for(S / 10);
+        let open = lab.world.node::<ContactPoint>(lab.contact).tunnels();
+        assert!(open <= 1 + 6, "{open} tunnels after {} addresses", n + 1);
+    }
+    assert_eq!(lab.status(lab.contact)["tunnels_refused"], 0);
+    let late = rogue(&mut lab, "203.0.113.66", None);
+    lab.world.run_for(S);
+    let late = lab.world.node::<Rogue>(late);
+    assert!(late.tunnel.as_ref().is_some_and(Tunnel::is_up) && !late.closed);
+    assert!(lab.world.node::<Agent>(lab.agents[0]).is_up());
+    // Who has said Hello is none of them any more.
+    lab.world.run_for(20 * S);
+    assert_eq!(lab.world.node::<ContactPoint>(lab.contact).tunnels(), 2);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod forking;
 mod intercepted;
 mod legs;
 mod media;
+mod nat;
 mod network;
 mod operators;
 mod peers;
@@ -312,6 +313,15 @@ pub const ALL: &[Case] = &[
                    refusal, and after ringing too long",
         quick: true,
         run: forking::forking,
+    },
+    Case {
+        name: "nat",
+        peers: "baresip",
+        needs: &["baresip"],
+        expected: "phones behind NATs without agents, at the exchange itself over UDP and TCP: calls are set up, and ended \
+                   by either",
+        quick: true,
+        run: nat::behind_nat,
     },
     Case {
         name: "redirect",

@@ -173,7 +173,11 @@ impl Exchange {
                 Next::Place(candidate) => {
                     let hop = self.hop(ctx.now, &candidate, out);
                     let trusted = self.is_trusted(&hop, &candidate.domain);
-                    return self.send(ctx, id, &way, (hop, trusted), target, width, out);
+                    let confined = self.plans.get(&id).is_some_and(|plan| plan.sender.confined);
+                    if !trusted || !confined {
+                        return self.send(ctx, id, &way, (hop, trusted), target, width, out);
+                    }
+                    403
                 }
                 Next::Flow { peer, transport, instead } => {
                     if let Some(hop) = self.hub.existing(peer, transport) {
@@ -285,7 +289,7 @@ impl Exchange {
         ctx: &mut Ctx<'_>,
         id: ServerId,
         way: &Way,
-        (hop, next_is_trusted): (Hop, bool),
+        (hop, trusted): (Hop, bool),
         rest: Target,
         width: usize,
         out: &mut Outbox,
@@ -298,12 +302,12 @@ impl Exchange {
         let share = plan.breadth / u32::try_from(width.max(1)).unwrap_or(u32::MAX);
         let change = Change {
             way,
-            to: hop.transport,
-            from: from.transport,
+            to: hop,
+            from,
             breadth: share.max(1),
             sender: &sender,
             session: plan.session,
-            next_is_trusted: next_is_trusted && !way.to_user,
+            trusted,
         };
         self.edit_request(&request, &change);
         let hash = format!("{:016x}", route::loop_hash(self.loop_seed, request.msg()));
@@ -396,7 +400,7 @@ impl Exchange {
 
     /// Whether whoever is at the other end belongs to the trust domain: by address, or by the domain that its
     /// certificate has to prove.
-    fn is_trusted(&self, hop: &Hop, domain: &str) -> bool {
+    pub(super) fn is_trusted(&self, hop: &Hop, domain: &str) -> bool {
         self.trust.has(hop.peer.ip(), self.names(hop))
             || hop.transport == Transport::Tls && self.trust.has_domain(domain)
     }

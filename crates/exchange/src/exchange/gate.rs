@@ -54,9 +54,9 @@ impl Exchange {
         if msg.method() == Method::Register {
             return Demand::Credentials;
         }
-        let (_, proved) = route::own_routes(&self.config, &self.keys, msg);
-        if proved {
-            return Demand::Nothing(anybody);
+        let (own, inside) = route::own_routes(&self.config, &self.keys, msg);
+        if let Some(inside) = inside.filter(|inside| inside.flow.is_some() || !self.names_a_user(msg, own)) {
+            return Demand::Nothing(Sender { confined: !inside.to_trusted, ..anybody });
         }
         let trusted = self.trust.has(from.peer.ip(), self.names(&from));
         if trusted {
@@ -85,6 +85,14 @@ impl Exchange {
             false if to_us && self.config.policy.foreign == Foreign::Anybody => Demand::Nothing(anybody),
             false => Demand::Refuse(403),
         }
+    }
+
+    /// Whether a request is for whoever an address of record means just now: that is nobody's remote target (RFC 3261
+    /// §8.1.1.8), so that being inside a dialog does not lead there.
+    fn names_a_user(&self, msg: Msg<'_>, own: usize) -> bool {
+        let uri = Uri::parse(msg.request_uri()).filter(|uri| !uri.params.has(b"gr"));
+        route::route_after(msg, own).is_none()
+            && uri.is_some_and(|uri| route::aor(&self.config, &uri).is_some())
     }
 
     /// The names that the peer of a hop has proved by its certificate.
@@ -117,7 +125,8 @@ impl Exchange {
         let (name, values) = match status {
             401 | 407 => {
                 self.counters.challenged += 1;
-                (challenge_kind(msg).1, self.gatekeeper.challenges(ctx, &self.keys, stale))
+                let client = self.client(msg, from);
+                (challenge_kind(msg).1, self.gatekeeper.challenges(ctx, &self.keys, client, stale))
             }
             _ => ("", Vec::new()),
         };
@@ -146,7 +155,8 @@ impl Exchange {
             Demand::Refuse(status) => (!self.core.knows(msg)).then_some((status, false)),
             Demand::Credentials if !given => Some((challenge_kind(msg).0, false)),
             Demand::Credentials => {
-                let fault = match self.gatekeeper.examine(unix_ms, &self.config, &self.keys, msg) {
+                let client = self.client(msg, from);
+                let fault = match self.gatekeeper.examine(unix_ms, &self.config, &self.keys, msg, client) {
                     Auth::Challenge { stale } => (challenge_kind(msg).0, stale),
                     Auth::Malformed => (400, false),
                     Auth::Ask(..) => return None,
@@ -192,11 +202,11 @@ impl Exchange {
 
     /// Asks for credentials, or whether those given are right.
     fn examine(&mut self, ctx: &mut Ctx<'_>, id: ServerId, message: &Message, from: Hop, out: &mut Outbox) {
-        match self.gatekeeper.examine(ctx.unix_ms, &self.config, &self.keys, message.msg()) {
+        let client = self.client(message.msg(), from);
+        match self.gatekeeper.examine(ctx.unix_ms, &self.config, &self.keys, message.msg(), client) {
             Auth::Challenge { stale } => self.challenge(ctx, id, message, stale, out),
             Auth::Malformed => self.reply(ctx, id, 400, out),
             Auth::Ask(credential, ticket) => {
-                let client = self.client(message.msg(), from);
                 if !self.throttle.admits(&credential.username, client, ctx.unix_ms) {
                     let wait = throttle::PAUSE_MS.div_ceil(1000).to_string();
                     let warning: &[u8] = b"399 causeway \"too many wrong passwords\"";
@@ -213,14 +223,20 @@ impl Exchange {
         }
     }
 
-    /// The address of whoever sent a request: behind a contact point of ours, what that has noted in its Via.
+    /// The address of whoever sent a request: behind a contact point of ours, what that has noted in its Via. Of IPv6 the
+    /// network (RFC 4291 §2.5.4): within it everybody has as many addresses as he likes.
     fn client(&self, msg: Msg<'_>, from: Hop) -> IpAddr {
         let peer = from.peer.ip();
         let relayed =
             peer == self.config.sip.ip() || self.proxies.iter().any(|network| network.contains(peer));
         let before = msg.vias().flatten().nth(1).filter(|_| relayed);
         let noted = before.and_then(|via| causeway_sip::parse_ip(via.received().unwrap_or(via.host)));
-        noted.unwrap_or(peer)
+        match noted.unwrap_or(peer) {
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_none() => {
+                IpAddr::from((ip.to_bits() & (u128::MAX << 64)).to_be_bytes())
+            }
+            ip => ip,
+        }
     }
 
     fn challenge(
@@ -233,7 +249,9 @@ impl Exchange {
     ) {
         self.counters.challenged += 1;
         let (status, name) = challenge_kind(message.msg());
-        let values = self.gatekeeper.challenges(ctx, &self.keys, stale);
+        let client = self.core.from(id).map(|from| self.client(message.msg(), from));
+        let client = client.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let values = self.gatekeeper.challenges(ctx, &self.keys, client, stale);
         let headers: Vec<(&str, &[u8])> = values.iter().map(|value| (name, value.as_slice())).collect();
         self.reply_with(ctx, id, status, &headers, out);
     }
@@ -313,6 +331,6 @@ impl Exchange {
         let Some(own) = own else { return self.reply(ctx, id, 403, out) };
         // The name that he goes by here first: it is what others are told, and whose presence he may publish.
         aors.swap(0, own);
-        self.dispatch(ctx, id, message, Sender { aors, trusted: false }, out);
+        self.dispatch(ctx, id, message, Sender { aors, ..Sender::default() }, out);
     }
 }

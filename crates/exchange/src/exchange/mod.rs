@@ -201,7 +201,7 @@ impl Exchange {
                 Event::Ended { id } => {
                     self.plans.remove(&id);
                     self.ringing.cancel(id);
-                    self.calls.ended(id);
+                    self.calls.ended(id, out);
                 }
                 Event::Own { client, outcome } => self.own_outcome(ctx, client, outcome, out),
             }

@@ -4,10 +4,11 @@ use super::forking::{Group, Next, Target, Way};
 use super::{Exchange, Waiting};
 use crate::calls::session_expires;
 use crate::config::Delivery;
+use crate::dialog::{Inside, Trusted};
 use crate::gruu::{self, Gruu};
 use crate::identity::{Sender, assert_identity};
 use crate::resolver::Location;
-use crate::{auth, route, shard};
+use crate::{auth, dialog, route, shard};
 use causeway_node::{Ctx, Outbox, Question};
 use causeway_sip::locate::Candidate;
 use causeway_sip::proxy::Identity;
@@ -23,13 +24,14 @@ pub(super) const BREADTH: u32 = 60;
 /// How one copy of a request differs from the request.
 pub(super) struct Change<'a> {
     pub(super) way: &'a Way,
-    pub(super) to: Transport,
-    pub(super) from: Transport,
+    pub(super) to: Hop,
+    pub(super) from: Hop,
     pub(super) breadth: u32,
     pub(super) sender: &'a Sender,
     /// Session interval to be asked for (RFC 4028 §8.1).
     pub(super) session: Option<u32>,
-    pub(super) next_is_trusted: bool,
+    /// Whether the next hop is a peer of the trust domain.
+    pub(super) trusted: bool,
 }
 
 impl Exchange {
@@ -43,18 +45,21 @@ impl Exchange {
         out: &mut Outbox,
     ) {
         let msg = message.msg();
-        let (own, _) = route::own_routes(&self.config, &self.keys, msg);
-        let alone = |next: Vec<u8>| VecDeque::from([vec![VecDeque::from([Way::onward(next)])]]);
+        let (own, inside) = route::own_routes(&self.config, &self.keys, msg);
+        let alone = |way: Way| VecDeque::from([vec![VecDeque::from([way])]]);
+        if let Some(way) = inside.and_then(|inside| way_inside(inside, msg, own)) {
+            return self.fork(ctx, id, alone(way), sender, out);
+        }
         if let Some(next) = route::route_after(msg, own) {
             return match self.is_welcome(msg, &sender) {
-                true => self.fork(ctx, id, alone(next), sender, out),
+                true => self.fork(ctx, id, alone(Way::onward(next)), sender, out),
                 false => self.reply(ctx, id, 403, out),
             };
         }
         let Some(uri) = Uri::parse(msg.request_uri()) else { return self.reply(ctx, id, 400, out) };
         match route::is_local(&self.config, &uri) {
             true => self.locate(ctx, id, &uri, sender, out),
-            false => self.fork(ctx, id, alone(msg.request_uri().to_vec()), sender, out),
+            false => self.fork(ctx, id, alone(Way::onward(msg.request_uri().to_vec())), sender, out),
         }
     }
 
@@ -62,7 +67,8 @@ impl Exchange {
     /// whoever writes it.
     pub(super) fn is_welcome(&self, msg: Msg<'_>, sender: &Sender) -> bool {
         let (own, proved) = route::own_routes(&self.config, &self.keys, msg);
-        let known = proved || !self.config.authenticate || sender.trusted || !sender.aors.is_empty();
+        let known =
+            proved.is_some() || !self.config.authenticate || sender.trusted || !sender.aors.is_empty();
         known || route::route_after(msg, own).is_none()
     }
 
@@ -136,19 +142,27 @@ impl Exchange {
         let (own, _) = route::own_routes(&self.config, &self.keys, msg);
         change.way.lead(edit, msg, own);
         if route::begins_dialog(msg) {
-            let call_id = msg.call_id().unwrap_or_default();
-            let mut proof = self.keys.mac("route", call_id);
+            let trusted = Trusted { caller: change.sender.trusted, callee: change.trusted };
+            let mut proof = dialog::proof(&self.keys, msg, trusted);
             if !self.config.shard.is_alone() {
                 let tag = shard::of_request(&self.config, &self.keys, msg);
+                let call_id = msg.call_id().unwrap_or_default();
                 proof.push_str(&self.config.shard.param(&self.keys, tag, call_id));
             }
-            // Towards the callee first: RFC 5658 §5, two where the transports differ.
+            let flow = |hop: Hop, needed: bool| match needed {
+                true => dialog::flow(&self.keys, msg, hop.peer, hop.transport),
+                false => String::new(),
+            };
+            let (from, to) = (change.from, change.to);
+            let forth = flow(to, matches!(change.way.next, Next::Flow { .. }));
+            let back = flow(from, !trusted.caller && dialog::needs_flow(msg, from.peer, from.transport));
+            // Towards the callee first: RFC 5658 §5, two where the sides differ in how they are reached.
             let secure =
                 msg.request_uri().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
-            let onward = route::record_route(&self.config, &proof, change.to, secure);
+            let onward = route::record_route(&self.config, &proof, &forth, to.transport, secure);
             edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[&onward]);
-            if change.from != change.to {
-                let back = route::record_route(&self.config, &proof, change.from, secure);
+            if from.transport != to.transport || forth != back {
+                let back = route::record_route(&self.config, &proof, &back, from.transport, secure);
                 edit.insert_above(msg, HeaderId::RecordRoute, b"Record-Route", &[&back]);
             }
         }
@@ -158,7 +172,8 @@ impl Exchange {
             }
         }
         edit.set(msg, HeaderId::MaxBreadth, &[change.breadth.to_string().as_bytes()]);
-        assert_identity(edit, msg, change.sender, change.next_is_trusted, change.way.to_user);
+        let to_user = change.way.to_user;
+        assert_identity(edit, msg, change.sender, change.trusted && !to_user, to_user);
         if let Some(seconds) = change.session {
             edit.append(msg, b"Session-Expires", &[seconds.to_string().as_bytes()]);
         }
@@ -176,14 +191,15 @@ impl Exchange {
     /// An ACK for a 2xx goes where the dialog's other requests go; it cannot be refused, only dropped.
     pub(super) fn ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, out: &mut Outbox) {
         let msg = message.msg();
-        let (own, proved) = route::own_routes(&self.config, &self.keys, msg);
-        if !proved && self.config.authenticate {
+        let (own, inside) = route::own_routes(&self.config, &self.keys, msg);
+        if inside.is_none() && self.config.authenticate {
             return;
         }
         // Nobody refuses an ACK, so what goes in circles must end here (§16.3 item 3).
         if msg.max_forwards() == Some(0) {
             return;
         }
+        let by_flow = inside.and_then(|inside| way_inside(inside, msg, own));
         let way = match (route::route_after(msg, own), Uri::parse(msg.request_uri())) {
             (Some(next), _) => Way::onward(next),
             // A GRUU as Contact (RFC 5627 §6.1): the device is known here.
@@ -197,6 +213,7 @@ impl Exchange {
             (None, Some(_)) => Way::onward(msg.request_uri().to_vec()),
             (None, None) => return,
         };
+        let way = by_flow.unwrap_or(way);
         let next = match &way.next {
             Next::Uri(next) => next.clone(),
             Next::Flow { peer, transport, instead } => {
@@ -226,6 +243,11 @@ impl Exchange {
             Location::Found(candidates) => {
                 let Some(candidate) = candidates.first() else { return };
                 let hop = self.hop(ctx.now, candidate, out);
+                let (_, inside) = route::own_routes(&self.config, &self.keys, message.msg());
+                let confined = self.config.authenticate && inside.is_some_and(|inside| !inside.to_trusted);
+                if confined && self.is_trusted(&hop, &candidate.domain) {
+                    return;
+                }
                 self.send_ack(ctx, message, &way, hop, out);
             }
             Location::Asks(question, pending) => {
@@ -295,6 +317,14 @@ pub(super) fn way_to(binding: &Binding) -> Way {
     };
     let uri = Some(binding.contact.clone().into_bytes());
     Way { uri, routes: binding.path.clone(), next, to_user: true }
+}
+
+/// The way to the side of a dialog that is reached by a flow; once that is gone, where the request itself leads.
+pub(super) fn way_inside(inside: Inside, msg: Msg<'_>, own: usize) -> Option<Way> {
+    let (peer, transport) = inside.flow?;
+    let instead = Some(route::route_after(msg, own).unwrap_or_else(|| msg.request_uri().to_vec()));
+    let next = Next::Flow { peer, transport, instead };
+    Some(Way { uri: None, routes: Vec::new(), next, to_user: false })
 }
 
 /// The flow on which a contact without a Path registered, if it is to be reached by that.

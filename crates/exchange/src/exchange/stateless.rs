@@ -45,7 +45,7 @@ impl Exchange {
             Method::Subscribe => Events::handles(event),
             _ => for_us,
         };
-        if served || self.core.knows(msg) || msg.has(HeaderId::ProxyRequire) {
+        if served || self.core.knows(msg) || msg.has(HeaderId::ProxyRequire) || !finds_back(msg, from) {
             return false;
         }
         let Demand::Nothing(sender) = self.demand(msg, from) else { return false };
@@ -61,6 +61,9 @@ impl Exchange {
             return true;
         }
         let hop = self.hop(ctx.now, &place, out);
+        if sender.confined && self.is_trusted(&hop, &place.domain) {
+            return false;
+        }
         // Our own Via goes above what the request came with, once that says where it really came from.
         let request = stamped(message.clone(), from);
         self.send_on(&request, from, hop, &way, &sender, out);
@@ -80,12 +83,12 @@ impl Exchange {
         let breadth = msg.number(HeaderId::MaxBreadth).map_or(BREADTH, |breadth| breadth.min(BREADTH));
         let change = Change {
             way,
-            to: hop.transport,
-            from: from.transport,
+            to: hop,
+            from,
             breadth,
             sender,
             session: None,
-            next_is_trusted: !way.to_user && self.trust.has(hop.peer.ip(), self.names(&hop)),
+            trusted: self.trust.has(hop.peer.ip(), self.names(&hop)),
         };
         self.edit_request(request, &change);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
@@ -109,7 +112,10 @@ impl Exchange {
     /// Where a request goes if there is one place only, known at once: a stateless proxy chooses the same for each
     /// repetition, ACK and CANCEL.
     fn only_way(&mut self, ctx: &mut Ctx<'_>, msg: Msg<'_>, uri: &Uri<'_>) -> Option<(Way, Candidate)> {
-        let (own, _) = route::own_routes(&self.config, &self.keys, msg);
+        let (own, inside) = route::own_routes(&self.config, &self.keys, msg);
+        if inside.is_some_and(|inside| inside.flow.is_some()) {
+            return None;
+        }
         let next = match route::route_after(msg, own) {
             Some(next) => next,
             None if route::is_local(&self.config, uri) => {
@@ -174,4 +180,13 @@ impl Exchange {
         let hyphen: &[u8] = if member.is_empty() { b"" } else { b"-" };
         [PREFIX, mac.as_bytes(), hyphen, member.as_bytes()].concat()
     }
+}
+
+/// Whether a response finds its way by the Via alone: over a connection it must come back on that very one (§18.2.2),
+/// and who has opened it from another port than he listens on names the latter.
+fn finds_back(msg: Msg<'_>, from: Hop) -> bool {
+    let via = msg.top_via();
+    let default = if from.transport == Transport::Tls { 5061 } else { 5060 };
+    let port = via.and_then(|via| via.rport().flatten().or(via.port)).unwrap_or(default);
+    from.transport == Transport::Udp || port == from.peer.port()
 }

@@ -95,7 +95,7 @@ fn a_dialog_stays_where_its_invite_was() {
         assert_eq!(tag(request(Method::Ack, uri, "<sip:x@y>;tag=t", call)), invite);
         let proof = format!("0123456789abcdef{}", OF.param(&keys(), invite, call.as_bytes()));
         for transport in [Transport::Udp, Transport::Tcp] {
-            let route = record_route(&config(), &proof, transport, false);
+            let route = record_route(&config(), &proof, "", transport, false);
             for method in [Method::Ack, Method::Bye, Method::Invite, Method::Cancel] {
                 let inside = request(method, "sip:x@203.0.113.7", "<sip:x@y>;tag=t", call);
                 assert_eq!(tag(inside.header("Route", &route)), invite);
@@ -174,7 +174,8 @@ fn responses_go_to_whose_branch_it_is() {
 /// that is one there is.
 #[test]
 fn whatever_comes_all_members_agree_and_none_panics() {
-    let route = record_route(&config(), &format!("0{}", OF.param(&keys(), 9, b"one")), Transport::Udp, false);
+    let route =
+        record_route(&config(), &format!("0{}", OF.param(&keys(), 9, b"one")), "", Transport::Udp, false);
     let gruu = format!("sip:tgruu.{}@example.com;gr", keys().seal_gruu(seed(&keys(), BOB.as_bytes(), 5), 1));
     let samples = [
         request(Method::Invite, BOB, "<sip:bob@example.com>", "one").finish(),

@@ -1,10 +1,11 @@
 //! A node and what belongs to it.
 
 use super::{Mail, Token};
+use crate::authority::Asked;
 use crate::group::Membership;
 use crate::linelog::LineLog;
 use crate::persist::Journal;
-use crate::worker::{Authority, Setup};
+use crate::worker::Setup;
 use causeway_node::{Flow, Node, Outbox};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -43,7 +44,7 @@ pub(crate) struct Member {
     pub rng: StdRng,
     pub flows: Flows,
     pub journal: Journal,
-    pub authority: Option<Box<dyn Authority>>,
+    pub authority: Option<Asked>,
     pub server: Option<crate::tls::Server>,
     pub client: Option<crate::tls::Client>,
     /// The last figure told by [`Node::pressure`]: the higher one of the next two.
@@ -66,6 +67,7 @@ impl Member {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             out.listen_from(causeway_node::Level::Info);
         }
+        let authority = setup.authority.map(|placed| Asked::new(placed, index, mail.clone())).transpose()?;
         Ok(Self {
             journal: Journal::new(index, &setup.name, setup.persister, mail)?,
             name: setup.name,
@@ -73,7 +75,7 @@ impl Member {
             out,
             rng: StdRng::try_from_os_rng().map_err(std::io::Error::other)?,
             flows: Flows::default(),
-            authority: setup.authority,
+            authority,
             server: setup.server,
             client: setup.client,
             pressure: 0,

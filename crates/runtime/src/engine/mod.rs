@@ -5,7 +5,6 @@ mod command;
 mod connection;
 mod group;
 mod handover;
-mod handshakes;
 mod inside;
 mod listen;
 mod member;
@@ -23,8 +22,7 @@ use crate::counters::Counters;
 use crate::resolve::Resolver;
 use crate::sys::{Epoll, Event, IN, RecvBatch, SendBatch};
 use crate::worker::{Error, Options};
-use causeway_node::{Answer, Ctx, Flow, Input, Time, Timers};
-use handshakes::Handshakes;
+use causeway_node::{Answer, Ctx, Flow, Input, Newcomers, Time, Timers};
 use inside::Inside;
 use listen::Listener;
 use slab::Slab;
@@ -108,7 +106,8 @@ pub(crate) struct Engine {
     plain: Vec<u8>,
     fill: Vec<u8>,
     resolver: Resolver,
-    handshakes: Handshakes,
+    /// TLS handshakes that others have begun.
+    handshakes: Newcomers<Token>,
     connections: usize,
     /// A descriptor to give up when there are no more, so that a connection can be accepted to be refused.
     spare: Option<File>,
@@ -157,7 +156,7 @@ impl Engine {
             scratch: vec![0; 64 * 1024],
             plain: Vec::new(),
             fill: Vec::new(),
-            handshakes: Handshakes::default(),
+            handshakes: Newcomers::default(),
             connections: 0,
             spare: File::open("/dev/null").ok(),
             counters: Counters::default(),

@@ -1,8 +1,9 @@
 //! Outputs, carried out.
 
 use super::{Engine, Kind, Later, Token};
+use crate::authority::unavailable;
 use crate::resolve::{Resolver, What};
-use causeway_node::{Answer, Credentials, Dscp, Flow, Level, Lookup, Output, Question};
+use causeway_node::{Dscp, Flow, Level, Output, Question};
 use socket2::SockRef;
 use std::io;
 use std::os::fd::AsFd;
@@ -110,18 +111,11 @@ impl Engine {
             Question::Records { name, kind } => {
                 self.resolver.ask(node, question, What::Records(name.clone(), *kind))
             }
-            Question::Subscriber { aor } => {
-                let authority = self.nodes[node].authority.as_mut();
-                Some(Answer::Subscriber(authority.map_or(Lookup::Unavailable, |a| a.knows(aor))))
-            }
-            Question::Credential(credential) => {
-                let authority = self.nodes[node].authority.as_mut();
-                let verdict = authority.map_or(Credentials::Unavailable, |a| a.check(credential));
-                Some(Answer::Credential(verdict))
-            }
-            Question::UserKey(asked) => {
-                let authority = self.nodes[node].authority.as_mut();
-                Some(Answer::UserKey(authority.and_then(|a| a.user_key(asked))))
+            Question::Subscriber { .. } | Question::Credential(_) | Question::UserKey(_) => {
+                match &mut self.nodes[node].authority {
+                    Some(authority) => authority.ask(question, what),
+                    None => Some(unavailable(what)),
+                }
             }
         };
         if let Some(answer) = answer {

@@ -119,6 +119,11 @@ pub struct Limits {
     pub tunnels: usize,
     /// Tunnels from one client address; customers may share one behind a carrier's NAT. Default 256.
     pub tunnels_per_address: usize,
+    /// Of all of them, those whose Hello has not come. A further one takes the place of the oldest, of the address that
+    /// has most. Default 1,000.
+    pub silent: usize,
+    /// The same for one client address, whose own oldest gives way. Default 64.
+    pub silent_per_address: usize,
     /// Requests per second of an agent with nothing registered. Default 10.
     pub unregistered_rate: u32,
     /// Requests at once of such an agent. Default 100.
@@ -140,6 +145,8 @@ impl Default for Limits {
         Self {
             tunnels: 20_000,
             tunnels_per_address: 256,
+            silent: 1000,
+            silent_per_address: 64,
             unregistered_rate: 10,
             unregistered_burst: 100,
             unregistered_size: 16 << 10,

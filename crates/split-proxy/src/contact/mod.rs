@@ -25,7 +25,8 @@ use crate::half::{Ending, Half, Lost, TUNNEL_FLOW, from_tunnel, refusal};
 use crate::records::{branch_key, put_branch_key};
 use admission::{Denied, Gauge};
 use causeway_node::{
-    Answer, Class, Ctx, Flow, Input, Level, Metrics, Node, Outbox, Record, Status, Time, Transport as Wire,
+    Answer, Class, Ctx, Flow, Input, Level, Metrics, Newcomers, Node, Outbox, Record, Status, Time,
+    Transport as Wire,
 };
 use causeway_sip::proxy::Event;
 use causeway_sip::transaction::{BranchKey, Hop};
@@ -59,6 +60,8 @@ pub struct ContactPoint {
     started: Time,
     gauges: HashMap<usize, Gauge>,
     per_address: HashMap<IpAddr, usize>,
+    /// Links whose agents have not said Hello.
+    silent: Newcomers<usize>,
     sweep: Time,
     drain: Option<drain::Drain>,
     /// `host:port` towards the operator, as it stands in Via and Contact.
@@ -114,6 +117,7 @@ impl ContactPoint {
             started: Time::ZERO,
             gauges: HashMap::new(),
             per_address: HashMap::new(),
+            silent: Newcomers::default(),
             sweep: Time::ZERO,
             drain: None,
             edit: Edit::new(),
@@ -183,7 +187,13 @@ impl ContactPoint {
             return out.close(flow);
         }
         *address += 1;
+        // One that says nothing holds its place for as long as nobody else wants it: an agent's Hello comes within a
+        // round trip, long before it is the oldest.
+        if let Some(old) = self.silent.gives_way(peer.ip(), limits.silent, limits.silent_per_address) {
+            self.drop_tunnel(ctx, old, &Lost::displaced(), out);
+        }
         let link = self.half.new_link(ctx, flow, peer, exporter, out);
+        self.silent.enter(link, peer.ip());
         self.gauges.insert(link, Gauge::new(&limits, ctx.now));
     }
 
@@ -195,6 +205,9 @@ impl ContactPoint {
         let mut input = bytes;
         loop {
             let heard = self.half.tunnel_bytes(ctx.now, id, &mut input, out);
+            if heard.up || heard.asked.is_some() || heard.elsewhere.is_some() {
+                self.silent.leave(id);
+            }
             if let Some(to) = heard.elsewhere
                 && self.give_away(id, to, input, out)
             {
@@ -287,6 +300,7 @@ impl ContactPoint {
         self.counters.lose(lost.ending);
         self.half.drop_link(ctx.now, id, lost.open, out);
         self.gauges.remove(&id);
+        self.silent.leave(id);
         self.leave_address(peer.ip());
         if let Some(owner) = self.owners.get_mut(owner)
             && owner.link == Some(id)

@@ -106,6 +106,11 @@ impl Lost {
         Self::new(&why, Ending::Intercepted)
     }
 
+    /// It has not said Hello yet, and others want its place.
+    pub(crate) fn displaced() -> Self {
+        Self::new("it has not said hello, and others want its place", Ending::Hello)
+    }
+
     /// The same agent has come again.
     pub(crate) fn replaced(why: &str) -> Self {
         Self::new(why, Ending::Replaced)
