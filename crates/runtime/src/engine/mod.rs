@@ -9,6 +9,7 @@ mod inside;
 mod listen;
 mod member;
 mod output;
+mod port;
 pub(crate) mod proxy;
 mod ready;
 mod stream;
@@ -25,10 +26,11 @@ use crate::worker::{Error, Options};
 use causeway_node::{Answer, Ctx, Flow, Input, Newcomers, Time, Timers};
 use inside::Inside;
 use listen::Listener;
+use port::Port;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -47,6 +49,8 @@ pub(crate) struct Token(u64);
 impl Token {
     const MAIL: Self = Self(u64::MAX);
     const MEDIA: Self = Self(u64::MAX - 1);
+    /// Marks the connected socket of a port, which no other token does.
+    const DIRECT: u64 = 1 << 63;
 
     fn place(self) -> usize {
         (self.0 & 0xffff_ffff) as usize
@@ -62,7 +66,7 @@ struct Sock {
 }
 
 enum Kind {
-    Udp { socket: UdpSocket, media: bool },
+    Udp(Port),
     Listener(Listener),
     Stream(Box<Stream>),
     Inside(inside::Socket),
@@ -214,9 +218,12 @@ impl Engine {
         if token == Token::MEDIA {
             return self.read_media();
         }
+        if event.token & Token::DIRECT != 0 {
+            return self.read_direct(Token(event.token & !Token::DIRECT));
+        }
         match self.sock(token).map(|sock| &sock.kind) {
-            Some(Kind::Udp { media, .. }) => {
-                let media = *media;
+            Some(Kind::Udp(port)) => {
+                let media = port.media;
                 self.read_udp(token, media);
             }
             Some(Kind::Listener(_)) => self.accept(token),

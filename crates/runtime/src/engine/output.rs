@@ -60,14 +60,14 @@ impl Engine {
         self.counters.sent(sent);
         let Some(sock) = self.flow_token(node, flow).and_then(|token| self.sock(token)) else { return };
         let fd = match &sock.kind {
-            Kind::Udp { socket, .. } => socket.as_fd(),
+            Kind::Udp(port) => {
+                return port.sockets().for_each(|socket| mark(SockRef::from(socket), flow, dscp));
+            }
             Kind::Listener(listener) => listener.socket.as_fd(),
             Kind::Stream(stream) => stream.socket.as_fd(),
             Kind::Inside(_) => return,
         };
-        if let Err(error) = set_dscp(SockRef::from(&fd), dscp) {
-            tracing::debug!(flow = flow.0, "packets cannot be marked: {error}");
-        }
+        mark(SockRef::from(&fd), flow, dscp);
     }
 
     fn close(&mut self, node: usize, flow: Flow) {
@@ -75,7 +75,7 @@ impl Engine {
         match self.sock(token).map(|sock| &sock.kind) {
             Some(Kind::Stream(_)) => self.leave(token),
             Some(Kind::Inside(_)) => self.close_inside(token),
-            Some(Kind::Udp { .. } | Kind::Listener(_)) => self.forget(token),
+            Some(Kind::Udp(_) | Kind::Listener(_)) => self.forget(token),
             None => drop(self.nodes[node].flows.remove(&flow)),
         }
     }
@@ -86,7 +86,7 @@ impl Engine {
         let (node, flow) = (sock.node, sock.flow);
         match &sock.kind {
             // Its last datagrams are still in the batch.
-            Kind::Udp { .. } => {
+            Kind::Udp(_) => {
                 let sent = self.send.flush();
                 self.counters.sent(sent);
             }
@@ -131,6 +131,12 @@ impl Engine {
             Level::Warn => tracing::warn!(node, "{text}"),
             Level::Error => tracing::error!(node, "{text}"),
         }
+    }
+}
+
+fn mark(socket: SockRef<'_>, flow: Flow, dscp: Dscp) {
+    if let Err(error) = set_dscp(socket, dscp) {
+        tracing::debug!(flow = flow.0, "packets cannot be marked: {error}");
     }
 }
 

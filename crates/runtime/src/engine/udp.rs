@@ -1,9 +1,10 @@
 //! Datagrams of the kernel.
 
 use super::group::Sharing;
+use super::port::{Left, Port};
 use super::stream::Secured;
 use super::{Engine, HEAVY, Kind, Later, Opening, Token};
-use crate::sys::{BATCH, IN, force_receive_buffer, receive_queue};
+use crate::sys::{BATCH, IN, RecvBatch, force_receive_buffer, receive_queue};
 use crate::worker::Bound;
 use causeway_node::{Class, Flow, Input};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -36,11 +37,11 @@ impl Engine {
         match bound {
             Ok((local, socket)) => {
                 let media = class == Class::Media;
-                let token = self.insert(node, flow, Kind::Udp { socket, media });
+                let token = self.insert(node, flow, Kind::Udp(Port::new(socket, class)));
                 let (epoll, sock) =
                     (if media { &self.media } else { &self.main }, self.socks.get(token.place()));
-                if let Some(Kind::Udp { socket, .. }) = sock.map(|s| &s.kind)
-                    && let Err(error) = epoll.add(socket.as_fd(), token.0, IN)
+                if let Some(Kind::Udp(port)) = sock.map(|s| &s.kind)
+                    && let Err(error) = epoll.add(port.socket.as_fd(), token.0, IN)
                 {
                     self.forget(token);
                     return self.not_bound(node, flow, local, "udp", &error);
@@ -97,7 +98,7 @@ impl Engine {
             };
             let Some(sock) = self.sock(token) else { break };
             let (node, flow) = (sock.node, sock.flow);
-            let Kind::Udp { socket, .. } = &sock.kind else { break };
+            let Kind::Udp(Port { socket, .. }) = &sock.kind else { break };
             let n = match recv.receive(socket.as_fd(), limit) {
                 Ok(n) => n,
                 // What ICMP says of an earlier datagram; there may be good ones behind it.
@@ -128,19 +129,80 @@ impl Engine {
         self.recv = Some(recv);
     }
 
+    /// Takes in a datagram that waits on the connected socket of a media port.
+    pub(super) fn read_direct(&mut self, token: Token) {
+        let Some(mut recv) = self.recv.take() else { return };
+        let direct = match self.sock(token).map(|sock| &sock.kind) {
+            Some(Kind::Udp(port)) => port.direct.as_ref(),
+            _ => None,
+        };
+        match direct.map(|direct| recv.receive(direct.socket.as_fd(), MEDIA_BATCH)) {
+            Some(Ok(n)) => self.take_in(token, &recv, n),
+            // Only connected sockets hear what ICMP says. Whoever refuses is not worth one.
+            Some(Err(_)) => self.give_up_direct(token, &mut recv),
+            None => {}
+        }
+        self.recv = Some(recv);
+    }
+
+    fn take_in(&mut self, token: Token, recv: &RecvBatch, n: usize) {
+        let Some(sock) = self.sock(token) else { return };
+        let (node, flow) = (sock.node, sock.flow);
+        self.counters.datagrams_in += n as u64;
+        for got in (0..n).filter_map(|i| recv.get(i)) {
+            self.hand(node, Input::Datagram { flow, from: got.from, bytes: got.bytes });
+        }
+        if self.nodes[node].out.weight() > HEAVY {
+            self.drain(node);
+        }
+    }
+
+    /// Closes the connected socket of a port; what it has received comes first.
+    fn give_up_direct(&mut self, token: Token, recv: &mut RecvBatch) {
+        let Some(Kind::Udp(port)) = self.sock_mut(token).map(|sock| &mut sock.kind) else { return };
+        let Some(direct) = port.direct.take() else { return };
+        for _ in 0..BATCHES_PER_WAKE {
+            // There may be good ones behind an error.
+            let Ok(n) = recv.receive(direct.socket.as_fd(), BATCH) else { continue };
+            self.take_in(token, recv, n);
+            if n < BATCH {
+                break;
+            }
+        }
+    }
+
     pub(super) fn send_datagram(&mut self, node: usize, flow: Flow, to: SocketAddr, bytes: &[u8]) {
         let Some(token) = self.flow_token(node, flow) else { return };
-        match self.socks.get(token.place()).map(|sock| &sock.kind) {
-            Some(Kind::Udp { socket, .. }) => {
-                if self.inside.has(to.ip()) {
-                    self.counters.unroutable += 1;
-                } else {
-                    let sent = self.send.push(socket.as_fd(), to, bytes);
+        match self.socks.get_mut(token.place()).map(|sock| &mut sock.kind) {
+            Some(Kind::Udp(_)) if self.inside.has(to.ip()) => self.counters.unroutable += 1,
+            Some(Kind::Udp(port)) if port.media => match port.send_media(to, bytes) {
+                Left::Done(sent) => self.counters.sent(sent),
+                Left::Often(sent) => {
                     self.counters.sent(sent);
+                    self.shorten(token);
                 }
+            },
+            Some(Kind::Udp(port)) => {
+                let sent = self.send.push(port.socket.as_fd(), to, bytes);
+                self.counters.sent(sent);
             }
             Some(Kind::Inside(_)) => self.send_inside(token, to, bytes),
             _ => {}
+        }
+    }
+
+    /// A media port sends to one address for long.
+    #[cold]
+    fn shorten(&mut self, token: Token) {
+        let Some(Kind::Udp(port)) = self.socks.get_mut(token.place()).map(|sock| &mut sock.kind) else {
+            return;
+        };
+        if port.shorten()
+            && let Some(direct) = &port.direct
+            && let Err(error) = self.media.add(direct.socket.as_fd(), token.0 | Token::DIRECT, IN)
+        {
+            tracing::debug!("a media port stays unconnected: {error}");
+            port.direct = None;
         }
     }
 }

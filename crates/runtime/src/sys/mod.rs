@@ -42,6 +42,16 @@ pub(crate) fn force_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Resu
     .map(drop)
 }
 
+/// How many descriptors this process may have open (RLIMIT_NOFILE, getrlimit(2)); the customary 1024 if it may not ask.
+pub(crate) fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes one rlimit, to which the pointer is valid.
+    match check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }) {
+        Ok(_) => limit.rlim_cur,
+        Err(_) => 1024,
+    }
+}
+
 /// Has a connection with few packets under way repeat what is lost at once and at even intervals (tcp(7),
 /// TCP_THIN_LINEAR_TIMEOUTS).
 pub(crate) fn set_thin(fd: BorrowedFd<'_>) -> io::Result<()> {
