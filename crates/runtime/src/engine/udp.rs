@@ -14,6 +14,9 @@ use std::os::fd::AsFd;
 
 /// Batches taken from one socket before the others get their turn.
 const BATCHES_PER_WAKE: usize = 16;
+/// Rounds of reading before what follows from them is carried out: many more would send hundreds of datagrams at a
+/// stroke, for which peers have no room.
+const ROUNDS_PER_WAKE: usize = 2;
 /// Datagrams per call on a media port, which sees one per tick as a rule: asking for more would cost the kernel
 /// a second look. What is left, the next pass over the ready ports finds.
 const MEDIA_BATCH: usize = 1;
@@ -90,7 +93,7 @@ impl Engine {
     /// Takes in what waits on a port.
     pub(super) fn read_udp(&mut self, token: Token, media: bool) {
         let Some(mut recv) = self.recv.take() else { return };
-        for round in 0..BATCHES_PER_WAKE {
+        for round in 0..ROUNDS_PER_WAKE {
             let limit = match (media, round) {
                 (true, _) => MEDIA_BATCH,
                 (false, 0) => FIRST_BATCH,
@@ -107,11 +110,15 @@ impl Engine {
                     continue;
                 }
             };
-            // A batch that is not full has emptied the queue: only a full one is worth the question.
-            let waiting =
-                if media || n < limit || round == 0 { 0 } else { receive_queue(socket.as_fd()).unwrap_or(0) };
+            // A batch that is not full has emptied the queue: only a full one is worth the question, and of a small one
+            // the answer would be that of the large one before.
+            let waiting = match (n < limit, round) {
+                (true, _) => Some(0),
+                (false, 0) => None,
+                (false, _) => receive_queue(socket.as_fd()).ok(),
+            };
             self.counters.datagrams_in += n as u64;
-            if !media {
+            if let Some(waiting) = waiting.filter(|_| !media) {
                 self.nodes[node].press_by_ports(waiting);
             }
             for i in 0..n {
