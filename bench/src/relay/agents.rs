@@ -1,7 +1,7 @@
 //! The contact point with whole agents before it and phones before these, registered with digest: for what user keys
 //! cost.
 
-use crate::load::{Clock, Set, ack_of, describe, target};
+use crate::load::{Clock, Manner, Set, ack_of, describe, target};
 use crate::operator::Operator;
 use crate::ours::{Contact, Place};
 use crate::udp::Udp;
@@ -45,6 +45,7 @@ pub fn to_udp(calls: usize, keys: bool) -> Result<Set> {
         left: Box::new(left.aim(lefts)),
         right: Box::new(right.aim(rights)),
         calls,
+        manner: Manner::Looks,
         pid: contact.process.id(),
         clock: Clock::start(),
         _keep: Box::new((agents, contact, operator, data)),

@@ -11,6 +11,8 @@ const PACKET_TIME: Duration = Duration::from_millis(20);
 const GLANCE: Duration = Duration::from_micros(200);
 /// How often what goes into connections is written: the other half of a tunnel batches likewise.
 pub const FLUSH: Duration = Duration::from_millis(2);
+/// Before a packet is due that leaves by itself the generator sleeps no longer than up to here: waking up takes some time.
+const AWAKE: Duration = Duration::from_micros(150);
 /// What is still on its way at the end may take so long.
 const LAST: Duration = Duration::from_millis(50);
 
@@ -33,9 +35,15 @@ impl Clock {
         self.0.elapsed().as_nanos() as u64
     }
 
-    pub fn stamp(self, packet: &mut Packet) {
-        packet[STAMP].copy_from_slice(&self.nanos().to_be_bytes());
+    /// How far this clock is ahead of the time since `start`.
+    fn ahead_of(self, start: Instant) -> u64 {
+        start.duration_since(self.0).as_nanos() as u64
     }
+}
+
+/// Writes the time of leaving into a packet.
+pub fn stamp(packet: &mut Packet, nanos: u64) {
+    packet[STAMP].copy_from_slice(&nanos.to_be_bytes());
 }
 
 /// One side of a relay: many calls' packets leave here, and come out here.
@@ -50,11 +58,30 @@ pub trait Side {
     fn receive(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<()>;
 }
 
+/// The parties on one side before calls are set up with them.
+pub trait Parties {
+    /// Where each of so many calls wants its packets.
+    fn addresses(&self, calls: usize) -> Result<Vec<SocketAddr>>;
+
+    /// Where the packets of each call go.
+    fn aim(self: Box<Self>, to: Vec<SocketAddr>) -> Result<Box<dyn Side>>;
+}
+
+/// How packets leave the generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// What has become due since the last look, one after the other; connections are written every [`FLUSH`].
+    Looks,
+    /// Each by itself, on both sides, at the moment when it is due: so many phones that know nothing of one another.
+    Apart,
+}
+
 /// A relay with calls set up through it, and what keeps it running.
 pub struct Set {
     pub left: Box<dyn Side>,
     pub right: Box<dyn Side>,
     pub calls: usize,
+    pub manner: Manner,
     /// The process that relays.
     pub pid: u32,
     pub clock: Clock,
@@ -64,6 +91,8 @@ pub struct Set {
 /// Packets of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
+    /// What should have left in this time; less has if the generator is too slow.
+    pub due: u64,
     pub sent: u64,
     /// What came out on the left, and on the right: how long each packet took, in nanoseconds.
     pub delays: [Vec<u64>; 2],
@@ -95,38 +124,50 @@ pub fn run(set: &mut Set, time: Duration) -> Result<Counted> {
     let start = Instant::now();
     let first = (set.clock.nanos() / PACKET_TIME.as_nanos() as u64) as u16;
     let step = PACKET_TIME.as_nanos() as u64 / set.calls.max(1) as u64;
-    let (mut index, mut flushed) = (0u64, Instant::now());
+    counted.due = 2 * (time.as_nanos() as u64).div_ceil(step);
+    let ahead = set.clock.ahead_of(start);
+    let (mut index, mut flushed) = (0u64, Duration::ZERO);
     let mut last = None;
     loop {
-        let passed = start.elapsed();
+        let mut now = start.elapsed();
         match last {
-            None if passed >= time => last = Some(Instant::now()),
-            Some(since) if Instant::now().duration_since(since) >= LAST => break,
+            None if now >= time => last = Some(now),
+            Some(since) if now - since >= LAST => break,
             _ => {}
         }
-        while last.is_none() && start.elapsed().as_nanos() as u64 >= step * index {
+        while last.is_none() && now.as_nanos() as u64 >= step * index {
             let (round, call) = (index / set.calls as u64, index as usize % set.calls);
             let sequence = first.wrapping_add(round as u16);
             packet[2..4].copy_from_slice(&sequence.to_be_bytes());
             packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
-            set.clock.stamp(&mut packet);
+            stamp(&mut packet, ahead + now.as_nanos() as u64);
             set.left.send(call, &packet)?;
             set.right.send(call, &packet)?;
             counted.sent += 2;
             index += 1;
-            if flushed.elapsed() >= FLUSH {
+            now = start.elapsed();
+            if set.manner == Manner::Apart || now - flushed >= FLUSH {
                 break;
             }
         }
-        if flushed.elapsed() >= FLUSH {
-            flushed += FLUSH * (flushed.elapsed().as_nanos() / FLUSH.as_nanos()) as u32;
+        if now - flushed >= FLUSH {
+            flushed += FLUSH * ((now - flushed).as_nanos() / FLUSH.as_nanos()) as u32;
             set.left.flush()?;
             set.right.flush()?;
         }
         take(set, &mut counted)?;
-        thread::sleep(GLANCE);
+        rest(set.manner, start.elapsed(), Duration::from_nanos(step * index), last.is_some());
     }
     Ok(counted)
+}
+
+/// Sleeps until the next look, or until shortly before the next packet is due; who is behind does not.
+fn rest(manner: Manner, now: Duration, due: Duration, over: bool) {
+    match manner {
+        Manner::Looks if over || now < due + FLUSH => thread::sleep(GLANCE),
+        Manner::Looks => {}
+        Manner::Apart => thread::sleep(due.saturating_sub(now).saturating_sub(AWAKE)),
+    }
 }
 
 fn take(set: &mut Set, counted: &mut Counted) -> Result<()> {

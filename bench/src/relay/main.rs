@@ -1,9 +1,10 @@
 //! What relaying RTP costs, in CPU and in delay: the contact point, beside rtpengine in user space and coturn with
 //! TURN over TLS, under the same load in the same run.
 //!
-//! `relay [plain|tunnels|delay|keys|workers|many] [CALLS…]`: CPU per packet beside the peers (default, 200 and 1,000 calls); from
-//! tunnel to tunnel (500); delay that the contact point adds (100 and 1,000); with user keys in force and without
-//! (200); by two threads and by one (1,000); so many calls through one contact point in a network namespace of its own (5,000; needs root).
+//! `relay [plain|alone|tunnels|delay|keys|workers|many] [CALLS…] [--workers N]`: CPU per packet beside the peers (default, 200 and
+//! 1,000 calls), and without them; from tunnel to tunnel (500); delay that the contact point adds (100 and 1,000); with user
+//! keys in force and without (200); by two threads and by one (1,000); so many calls through one contact point in a network
+//! namespace of its own, by so many threads (5,000 and 1; needs root).
 //!
 //! CPU is the scheduler's exact run time of all threads of the relaying process, so that it does not matter what else
 //! the machine does, as long as no packet is lost.
@@ -19,10 +20,11 @@ mod space;
 mod tunnel;
 mod turn;
 mod udp;
+mod wire;
 
 use anyhow::{Context, Result, bail};
 use causeway_bench::cpu;
-use load::{Counted, Set};
+use load::{Counted, Manner, Set};
 use ours::Place;
 use std::time::Duration;
 
@@ -41,6 +43,8 @@ struct Figure {
     /// The same as a share of one core.
     core: f64,
     lost: f64,
+    /// Of what should have left the generator, what did not: then it was too slow, and there were not so many calls.
+    unsent: f64,
     /// Of what came out of the left side, and of the right: half of the packets, and 99 %, took no longer.
     delays: [[Duration; 2]; 2],
 }
@@ -50,9 +54,13 @@ type Start<'a> = (&'a str, Box<dyn Fn(usize) -> Result<Set> + 'a>);
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1).peekable();
     let what = args.next_if(|arg| arg.parse::<usize>().is_err()).unwrap_or_else(|| "plain".to_owned());
-    let mut numbers: Vec<usize> = Vec::new();
-    for arg in args {
-        numbers.push(arg.parse().with_context(|| format!("`{arg}` is no number of calls"))?);
+    let (mut numbers, mut workers): (Vec<usize>, usize) = (Vec::new(), 1);
+    while let Some(arg) = args.next() {
+        if arg == "--workers" {
+            workers = args.next().context("--workers N")?.parse()?;
+        } else {
+            numbers.push(arg.parse().with_context(|| format!("`{arg}` is no number of calls"))?);
+        }
     }
     let or = |default: &[usize]| if numbers.is_empty() { default.to_vec() } else { numbers.clone() };
     let place = Place::loopback();
@@ -62,9 +70,14 @@ fn main() -> Result<()> {
             &[
                 ("contact point", Box::new(|calls| ours::to_udp(&place, calls, &[]))),
                 ("rtpengine", Box::new(rtpengine::to_udp)),
-                ("coturn, one connection", Box::new(|calls| turn::to_udp(calls, 200))),
-                ("coturn, one each", Box::new(|calls| turn::to_udp(calls, 1))),
+                ("coturn, one connection", Box::new(|calls| turn::to_udp(calls, 200, Manner::Looks))),
+                ("coturn, one each", Box::new(|calls| turn::to_udp(calls, 1, Manner::Looks))),
+                ("coturn, clients apart", Box::new(|calls| turn::to_udp(calls, 1, Manner::Apart))),
             ],
+        ),
+        "alone" => compare(
+            &or(&[200, 1000]),
+            &[("contact point", Box::new(|calls| ours::to_udp(&place, calls, &[])))],
         ),
         "tunnels" => {
             compare(&or(&[500]), &[("tunnel to tunnel", Box::new(|calls| ours::to_tunnels(&place, calls)))])
@@ -84,14 +97,15 @@ fn main() -> Result<()> {
                 ("one thread", Box::new(|calls| ours::to_udp(&place, calls, &[]))),
             ],
         ),
-        "many" => space::many(&or(&[5000])),
-        other => bail!("`{other}`: plain, tunnels, delay, keys, workers or many?"),
+        "many" => space::many(&or(&[5000]), workers),
+        "wired" => space::wired(*numbers.first().context("`many` starts this")?, workers),
+        other => bail!("`{other}`: plain, alone, tunnels, delay, keys, workers or many?"),
     }
 }
 
 /// All relays in turn, several rounds; how much more each costs than the first.
 fn compare(numbers: &[usize], relays: &[Start<'_>]) -> Result<()> {
-    println!("calls  relay                      CPU per packet  of the first        lost");
+    println!("calls  relay                      CPU per packet  of the first        lost      unsent");
     for calls in numbers {
         let mut figures: Vec<Vec<Figure>> = relays.iter().map(|_| Vec::new()).collect();
         for _ in 0..ROUNDS {
@@ -103,8 +117,10 @@ fn compare(numbers: &[usize], relays: &[Start<'_>]) -> Result<()> {
         for ((name, _), figures) in relays.iter().zip(figures) {
             let figure = median(figures)?;
             let ratio = figure.micros / *first.get_or_insert(figure.micros);
-            let (micros, lost) = (figure.micros, figure.lost * 100.0);
-            println!("{calls:>5}  {name:<24} {micros:>12.2} µs  {ratio:>12.2}  {lost:>8.3} %");
+            let (micros, lost, unsent) = (figure.micros, figure.lost * 100.0, figure.unsent * 100.0);
+            println!(
+                "{calls:>5}  {name:<24} {micros:>12.2} µs  {ratio:>12.2}  {lost:>8.3} %  {unsent:>8.3} %"
+            );
         }
     }
     Ok(())
@@ -149,6 +165,7 @@ fn measure(set: &mut Set) -> Result<Figure> {
         micros: spent / 1e3 / received as f64,
         core: spent / WINDOW.as_nanos() as f64,
         lost: 1.0 - (received as f64 / counted.sent as f64).min(1.0),
+        unsent: 1.0 - (counted.sent as f64 / counted.due as f64).min(1.0),
         delays: [0, 1].map(|side| [0.5, 0.99].map(|share| counted.quantile(side, share))),
     })
 }

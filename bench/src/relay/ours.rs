@@ -1,6 +1,6 @@
 //! The contact point, with calls set up through it: from tunnels to UDP ports, and from tunnels to tunnels.
 
-use crate::load::{Clock, Set, Side};
+use crate::load::{Clock, Manner, Parties, Set, Side};
 use crate::operator::Operator;
 use crate::tunnel::{End, Tunnels};
 use crate::udp::Udp;
@@ -27,14 +27,19 @@ pub struct Place {
     /// The contact point, and the network namespace that it runs in.
     pub contact: IpAddr,
     pub namespace: Option<String>,
-    /// The operator's server, and who sends and receives.
+    /// Where its media ports are, and which.
+    pub media: IpAddr,
+    pub ports: &'static str,
+    /// The operator's server.
     pub operator: IpAddr,
 }
 
 impl Place {
     /// All on the loopback interface.
     pub fn loopback() -> Self {
-        Self { contact: [127, 0, 0, 1].into(), namespace: None, operator: [127, 0, 3, 1].into() }
+        let contact = [127, 0, 0, 1].into();
+        let operator = [127, 0, 3, 1].into();
+        Self { contact, namespace: None, media: contact, ports: "10000-23999", operator }
     }
 
     pub fn tunnel(&self) -> SocketAddr {
@@ -64,11 +69,11 @@ impl Contact {
                 command
             }
         };
-        let ip = place.contact;
+        let (ip, media, ports) = (place.contact, place.media, place.ports);
         command
             .args(["--log", "warn", "contact", "--tunnel", &place.tunnel().to_string()])
             .args(["--sip", &format!("{ip}:25060"), "--upstream", &format!("sip:{}", place.server())])
-            .args(["--media", &format!("{ip}:10000-23999"), "--ready-fd", "1"])
+            .args(["--media", &format!("{media}:{ports}"), "--ready-fd", "1"])
             .args(more)
             .arg("--data")
             .arg(data.path().join("contact"))
@@ -94,12 +99,16 @@ fn pin(process: &mut Process) -> Result<String> {
     anyhow::bail!("the contact point has ended before it was ready")
 }
 
-/// Calls from tunnels to UDP.
+/// Calls from tunnels to UDP sockets.
 pub fn to_udp(place: &Place, calls: usize, more: &[&str]) -> Result<Set> {
+    to_parties(place, calls, more, Box::new(Udp::new(place.operator, calls)?))
+}
+
+/// Calls from tunnels to whoever is on the other side.
+pub fn to_parties(place: &Place, calls: usize, more: &[&str], right: Box<dyn Parties>) -> Result<Set> {
     let clock = Clock::start();
     let operator = Operator::start(place.server(), false)?;
     let contact = Contact::start(place, more)?;
-    let right = Udp::new(place.operator, calls)?;
     operator.expect(right.addresses(calls)?);
     let mut ends = open(place, calls.div_ceil(PER_TUNNEL), 0, clock)?;
     let (mut lanes, mut told) = (Vec::new(), Vec::new());
@@ -113,10 +122,9 @@ pub fn to_udp(place: &Place, calls: usize, more: &[&str]) -> Result<Set> {
         told.push(operator.told(&name(call))?);
         pace.keep(&mut [&mut ends])?;
     }
-    let (left, right): (Box<dyn Side>, Box<dyn Side>) =
-        (Box::new(Tunnels::new(ends, lanes)), Box::new(right.aim(told)));
+    let (left, right) = (Box::new(Tunnels::new(ends, lanes)) as Box<dyn Side>, right.aim(told)?);
     let pid = contact.process.id();
-    Ok(Set { left, right, calls, pid, clock, _keep: Box::new((contact, operator)) })
+    Ok(Set { left, right, calls, manner: Manner::Looks, pid, clock, _keep: Box::new((contact, operator)) })
 }
 
 /// Calls from tunnels to tunnels of the same contact point.
@@ -142,6 +150,7 @@ pub fn to_tunnels(place: &Place, calls: usize) -> Result<Set> {
         left: Box::new(Tunnels::new(callers, left)),
         right: Box::new(Tunnels::new(callees, right)),
         calls,
+        manner: Manner::Looks,
         pid,
         clock,
         _keep: Box::new((contact, operator)),

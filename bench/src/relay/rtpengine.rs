@@ -1,6 +1,6 @@
 //! rtpengine in user space, driven over its control protocol.
 
-use crate::load::{Clock, Set, describe, target};
+use crate::load::{Clock, Manner, Set, describe, target};
 use crate::udp::Udp;
 use anyhow::{Context, Result, bail};
 use causeway_bench::process::Process;
@@ -36,6 +36,7 @@ pub fn to_udp(calls: usize) -> Result<Set> {
         left: Box::new(left.aim(lefts)),
         right: Box::new(right.aim(rights)),
         calls,
+        manner: Manner::Looks,
         pid: process.id(),
         clock: Clock::start(),
         _keep: Box::new(process),

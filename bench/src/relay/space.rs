@@ -1,10 +1,16 @@
-//! Many calls through a contact point that has a network namespace of its own, so that what it receives and sends is
-//! the kernel's work on either side of a wire and not within one socket call.
+//! Many calls through a contact point that has a network namespace of its own. Tunnels reach it over a pair of virtual
+//! interfaces; media leave and enter it over a wire whose other end is the generator itself ([`crate::wire`]).
 
 use crate::ours::{self, Place};
-use crate::{Figure, measure};
+use crate::wire::Wire;
+use crate::{Figure, WARM_UP, WINDOW, measure};
 use anyhow::{Context, Result, bail};
+use causeway_bench::cpu;
+use std::net::Ipv4Addr;
 use std::process::Command;
+
+/// Names the namespace to the generator's own process.
+const SPACE: &str = "CAUSEWAY_BENCH_SPACE";
 
 /// A namespace joined to ours by a pair of interfaces; it goes away when this is dropped.
 struct Space(String);
@@ -42,23 +48,49 @@ fn ip(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// How each number of calls fares.
-pub fn many(numbers: &[usize]) -> Result<()> {
+/// How each number of calls fares. The generator is a process of its own for each, with the wire as its standard input.
+pub fn many(numbers: &[usize], workers: usize) -> Result<()> {
     let space = Space::new()?;
+    let folder = tempfile::tempdir()?;
+    let script = folder.path().join("wire.py");
+    std::fs::write(&script, include_str!("wire.py"))?;
+    println!(
+        "calls  threads  CPU per packet   of a core   generator        lost      unsent   p99 to the tunnel, to the network"
+    );
+    for calls in numbers {
+        let mut command = Command::new("python3");
+        command.arg(&script).args([&space.0, "10.78.0.1/24"]).arg(std::env::current_exe()?);
+        command.args(["wired", &calls.to_string(), "--workers", &workers.to_string()]).env(SPACE, &space.0);
+        if !command.status()?.success() {
+            bail!("{calls} calls: the generator has failed");
+        }
+    }
+    Ok(())
+}
+
+/// One number of calls, by a generator that has the wire as its standard input.
+pub fn wired(calls: usize, workers: usize) -> Result<()> {
     let place = Place {
         contact: [10, 77, 0, 1].into(),
-        namespace: Some(space.0.clone()),
+        namespace: Some(std::env::var(SPACE)?),
+        media: [10, 78, 0, 1].into(),
+        ports: "10000-59999",
         operator: [10, 77, 0, 2].into(),
     };
-    println!("calls  CPU per packet   of a core        lost   p99 to the tunnel, to the network");
-    for calls in numbers {
-        let Figure { micros, core, lost, delays } = measure(&mut ours::to_udp(&place, *calls, &[])?)?;
-        let [to_tunnel, to_network] = delays.map(|[_, p99]| p99.as_secs_f64() * 1e3);
-        println!(
-            "{calls:>5} {micros:>12.2} µs  {:>8.0} %  {:>8.3} %   {to_tunnel:>8.2} ms {to_network:>8.2} ms",
-            core * 100.0,
-            lost * 100.0
-        );
-    }
+    let wire = Box::new(Wire::new(Ipv4Addr::new(10, 78, 0, 2))?);
+    let threads = workers.to_string();
+    let mut set = ours::to_parties(&place, calls, &["--workers", &threads], wire)?;
+    let own = std::process::id();
+    let before = cpu::nanos(own)?;
+    let Figure { micros, core, lost, unsent, delays } = measure(&mut set)?;
+    let generator = (cpu::nanos(own)? - before) as f64 / (WARM_UP + WINDOW).as_nanos() as f64;
+    let [to_tunnel, to_network] = delays.map(|[_, p99]| p99.as_secs_f64() * 1e3);
+    println!(
+        "{calls:>5} {workers:>8} {micros:>12.2} µs  {:>8.0} %  {:>8.0} %  {:>8.3} %  {:>8.3} %   {to_tunnel:>8.2} ms {to_network:>8.2} ms",
+        core * 100.0,
+        generator * 100.0,
+        lost * 100.0,
+        unsent * 100.0
+    );
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! contact point stands between the two sides.
 
 use crate::connection::Connection;
-use crate::load::{Clock, Packet, Side, ack_of};
+use crate::load::{Clock, Packet, Side, ack_of, stamp};
 use anyhow::{Context, Result, bail};
 use causeway_node::Time;
 use causeway_sip::{Framed, Framer, Message, Method, RequestBuilder, response_to};
@@ -204,12 +204,12 @@ impl Side for Tunnels {
     }
 
     fn flush(&mut self) -> Result<()> {
+        let Some(now) = self.ends.first().map(End::now) else { return Ok(()) };
         for (call, mut packet) in self.waiting.drain(..) {
             let (end, lane) = self.calls[call];
-            let end = &mut self.ends[end];
             // What waited here was no delay of the relay's.
-            end.clock.stamp(&mut packet);
-            let _ = end.tunnel.datagram(end.now(), lane, &packet);
+            stamp(&mut packet, now.as_nanos());
+            let _ = self.ends[end].tunnel.datagram(now, lane, &packet);
         }
         self.ends.iter_mut().try_for_each(End::flush)
     }

@@ -1,7 +1,7 @@
 //! coturn, and clients of it over TLS that send ChannelData (RFC 8656 §12).
 
 use crate::connection::Connection;
-use crate::load::{Clock, Packet, Set, Side};
+use crate::load::{Clock, Manner, Packet, Set, Side};
 use crate::udp::Udp;
 use anyhow::{Context, Result, bail};
 use causeway_bench::process::Process;
@@ -21,10 +21,13 @@ const CHANNEL_NUMBER: u16 = 0x000c;
 const XOR_RELAYED_ADDRESS: u16 = 0x0016;
 const REQUESTED_TRANSPORT: u16 = 0x0019;
 const FIRST_CHANNEL: u16 = 0x4000;
+/// Turns of the generator in which each of the clients that read by themselves has done so once.
+const TURNS: usize = 50;
 
 /// Calls from TURN clients to UDP: `per_client` of them share an allocation and its connection, each with a channel
-/// to a peer of its own.
-pub fn to_udp(calls: usize, per_client: usize) -> Result<Set> {
+/// to a peer of its own. Packets apart ([`Manner::Apart`]) are written by each client at once; else what all of them have is
+/// collected and written together.
+pub fn to_udp(calls: usize, per_client: usize, manner: Manner) -> Result<Set> {
     let folder = tempfile::tempdir()?;
     let process = start(folder.path())?;
     let right = Udp::with_sockets([127, 0, 3, 1].into(), per_client)?;
@@ -45,9 +48,10 @@ pub fn to_udp(calls: usize, per_client: usize) -> Result<Set> {
         clients.push(client);
     }
     Ok(Set {
-        left: Box::new(Channels { clients, per_client, waiting: Vec::new() }),
+        left: Box::new(Channels { clients, per_client, manner, waiting: Vec::new(), next: 0 }),
         right: Box::new(right.aim(relayed)),
         calls,
+        manner,
         pid: process.id(),
         clock: Clock::start(),
         _keep: Box::new((process, folder)),
@@ -179,33 +183,50 @@ fn unxor(value: &[u8]) -> Option<SocketAddr> {
 struct Channels {
     clients: Vec<Client>,
     per_client: usize,
+    manner: Manner,
     waiting: Vec<(usize, Packet)>,
+    /// The client that is looked after next, where each reads by itself.
+    next: usize,
+}
+
+impl Channels {
+    /// How many clients read in one turn of the generator: where each reads by itself, it does so every few milliseconds.
+    fn readers(&self) -> usize {
+        match self.manner {
+            Manner::Looks => self.clients.len(),
+            Manner::Apart => self.clients.len().div_ceil(TURNS),
+        }
+    }
 }
 
 impl Side for Channels {
     fn send(&mut self, call: usize, packet: &Packet) -> Result<()> {
         self.waiting.push((call, *packet));
-        Ok(())
+        if self.manner == Manner::Apart { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
-        for (call, packet) in self.waiting.drain(..) {
+        for (call, packet) in &self.waiting {
             let channel = FIRST_CHANNEL + (call % self.per_client) as u16;
             let out = &mut self.clients[call / self.per_client].out;
             out.extend(channel.to_be_bytes());
             out.extend((packet.len() as u16).to_be_bytes());
             out.extend(packet);
         }
-        for client in self.clients.iter_mut().filter(|client| !client.out.is_empty()) {
-            client.connection.write(&client.out)?;
-            client.out.clear();
+        for (call, _) in self.waiting.drain(..) {
+            let client = &mut self.clients[call / self.per_client];
+            if !client.out.is_empty() {
+                client.connection.write(&client.out)?;
+                client.out.clear();
+            }
         }
         Ok(())
     }
 
     fn receive(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<()> {
-        for client in &mut self.clients {
-            client.read(&mut |kind, packet| {
+        for _ in 0..self.readers() {
+            self.next = (self.next + 1) % self.clients.len();
+            self.clients[self.next].read(&mut |kind, packet| {
                 if kind >= FIRST_CHANNEL {
                     each(packet);
                 }

@@ -1,6 +1,6 @@
 //! A side whose packets travel by UDP.
 
-use crate::load::{Packet, Side};
+use crate::load::{Packet, Parties, Side};
 use anyhow::Result;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -43,6 +43,16 @@ impl Udp {
     pub fn aim(mut self, to: Vec<SocketAddr>) -> Self {
         self.to = to;
         self
+    }
+}
+
+impl Parties for Udp {
+    fn addresses(&self, calls: usize) -> Result<Vec<SocketAddr>> {
+        Self::addresses(self, calls)
+    }
+
+    fn aim(self: Box<Self>, to: Vec<SocketAddr>) -> Result<Box<dyn Side>> {
+        Ok(Box::new(Self::aim(*self, to)))
     }
 }
 
