@@ -93,7 +93,7 @@ fn with_a_gateway(mode: Mode) -> Config {
 
 /// A request of alice's inside the dialog that an INVITE began.
 fn inside(bench: &mut Bench, method: Method<'_>, uri: &str, to: &str, route: &str) -> RequestBuilder {
-    bench.request(method, uri, "alice").header("To", to.to_owned()).header("Route", route.to_owned())
+    bench.request(method, uri, "alice").header("To", to).header("Route", route)
 }
 
 /// Who takes part in a call, and so knows its Route, gets with it into that dialog alone, and to no peer of the trust

@@ -2,9 +2,9 @@
 
 mod common;
 
-use causeway_exchange::{Calls, Config, Delivery, Foreign};
-use causeway_node::{Class, DnsRecord, Flow, Lookup, RecordKind};
-use causeway_sim::Peer;
+use causeway_exchange::{Calls, Config, Delivery, Exchange, Foreign};
+use causeway_node::{Class, DnsRecord, Flow, Lookup, Node, RecordKind};
+use causeway_sim::{NodeId, Peer};
 use causeway_sip::{HeaderId, Message, Method};
 use common::{Bench, EXCHANGE, answer, config};
 use std::time::Duration;
@@ -67,6 +67,85 @@ fn a_call_is_forwarded_recorded_and_ended() {
     let lasted = end["duration_ms"].as_u64().unwrap();
     assert!((3000..4000).contains(&lasted), "{lasted}");
     assert_eq!(bench.status()["calls"], 0);
+}
+
+/// What belongs to a dialog passes by its Route, from either side, whatever its method; its body is not looked at.
+#[test]
+fn requests_of_a_dialog_pass_both_ways_whatever_their_method() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    bench.respond(bob, &invite, 183, "b", &[("Contact", "<sip:bob@192.0.2.9>"), ("Require", "100rel")]);
+    let route = text(invite.msg().header(HeaderId::RecordRoute));
+    let all = [
+        Method::Prack,
+        Method::Update,
+        Method::Info,
+        Method::Refer,
+        Method::Notify,
+        Method::Message,
+        Method::Options,
+        Method::Other(b"STIR"),
+    ];
+    for method in all {
+        let request = bench
+            .request(method, "sip:bob@192.0.2.9", "alice")
+            .header("To", "<sip:bob@example.com>;tag=b")
+            .header("Route", &route)
+            .body("application/x", "a body \u{fc}");
+        bench.send(&request.finish());
+        bench.world.run_for(SECOND / 10);
+        let request = bench.asked(bob, method).unwrap_or_else(|| panic!("{method:?}"));
+        assert_eq!(request.msg().body(), "a body \u{fc}".as_bytes());
+        bench.respond(bob, &request, 200, "b", &[]);
+        assert_eq!(bench.statuses(bench.last_serial()), [200], "{method:?}");
+        // And from his side, by the same route.
+        let bytes = bench
+            .request(method, "sip:alice@192.0.2.1:5060", "bob")
+            .header("To", "<sip:alice@example.com>;tag=f")
+            .header("Route", &route)
+            .finish();
+        let bytes = String::from_utf8(bytes).unwrap();
+        let bytes = bytes.replace("UDP 192.0.2.1:5060", "UDP 192.0.2.9:5060");
+        let bytes = bytes.replace("From: <sip:bob@example.com>;tag=f", "From: <sip:bob@example.com>;tag=b");
+        let to = EXCHANGE.parse().unwrap();
+        bench.world.with::<Peer, _>(bob, |_, _, out| out.datagram(Flow(0), to, bytes.as_bytes()));
+        bench.world.run_for(SECOND / 10);
+        let request = bench.asked(bench.client, method).unwrap_or_else(|| panic!("{method:?} from bob"));
+        assert_eq!(request.msg().request_uri(), b"sip:alice@192.0.2.1:5060");
+        bench.respond(bench.client, &request, 200, "f", &[]);
+    }
+}
+
+/// An exchange that is told to end begins nothing new, and is done once what is under way has ended.
+#[test]
+fn while_it_drains_nothing_begins_and_what_is_under_way_goes_on() {
+    let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
+    let bob = bench.peer("192.0.2.9");
+    let cseq = bench.invite(BOB, &[]);
+    let invite = bench.asked(bob, Method::Invite).unwrap();
+    bench.members.clone().into_iter().for_each(|member| bench.world.drain(member));
+    bench.world.run_for(SECOND);
+    let done = |bench: &Bench| {
+        let drained = |member: &NodeId| bench.world.node::<Exchange>(*member).drained();
+        bench.members.iter().all(drained)
+    };
+    assert!(!done(&bench), "it rings");
+    let late = bench.request(Method::Invite, BOB, "alice").header("To", format!("<{BOB}>"));
+    let refused = bench.ask(late);
+    assert_eq!(refused.msg().status(), Some(503));
+    assert!(refused.msg().has(HeaderId::RetryAfter));
+    bench.respond(bob, &invite, 200, "b", &[("Contact", "<sip:bob@192.0.2.9>")]);
+    assert_eq!(bench.statuses(cseq).last(), Some(&200));
+    let route = text(invite.msg().header(HeaderId::RecordRoute));
+    let bye = bench.request(Method::Bye, "sip:bob@192.0.2.9", "alice");
+    bench.send(&bye.header("To", "<sip:bob@example.com>;tag=b").header("Route", route).finish());
+    bench.world.run_for(SECOND);
+    let bye = bench.asked(bob, Method::Bye).expect("its BYE passes");
+    bench.respond(bob, &bye, 200, "b", &[]);
+    bench.world.run_for(100 * SECOND);
+    assert!(done(&bench));
 }
 
 /// RFC 3261 §16.7 item 5: each provisional response with its own tag passes, also after another branch has rung.
@@ -182,7 +261,7 @@ fn a_loop_is_broken_and_a_spiral_is_not() {
         edit.apply(message.msg(), &mut bytes);
         bench.each(|exchange| {
             let policy = serde_json::json!({"trusted": ["192.0.2.9"]});
-            causeway_node::Node::reload(exchange, &policy).unwrap();
+            Node::reload(exchange, &policy).unwrap();
         });
         bench.world.with::<Peer, _>(bob, |_, _, out| out.datagram(Flow(0), to, &bytes));
         bench.world.run_for(SECOND);
@@ -359,7 +438,7 @@ fn under_load_calls_in_progress_come_first() {
     let invite = bench.asked(bob, Method::Invite).unwrap();
     let press = |bench: &mut Bench, percent| {
         bench.each(|exchange| {
-            causeway_node::Node::pressure(exchange, percent);
+            Node::pressure(exchange, percent);
         });
     };
     press(&mut bench, 40);
@@ -430,7 +509,7 @@ fn a_policy_is_changed_while_it_runs_and_a_faulty_one_is_refused() {
     let mut bench = with_bob(config(), &["<sip:bob@192.0.2.9>"]);
     let mut reload = |text: &str| {
         let settings = serde_json::from_str(text).unwrap();
-        bench.each(|exchange| causeway_node::Node::reload(exchange, &settings))
+        bench.each(|exchange| Node::reload(exchange, &settings))
     };
     assert!(reload(r#"{"delivery":"somehow"}"#).is_err());
     assert!(reload(r#"{"contacts":1000}"#).is_err());

@@ -211,8 +211,10 @@ impl Phone {
                     }
                 }
                 Event::Ended { call, .. } => {
-                    let talk = self.lines.remove(call).and_then(|line| line.talk);
-                    self.finished.extend(talk);
+                    if let Some(mut talk) = self.lines.remove(call).and_then(|line| line.talk) {
+                        talk.ended = Some(ctx.now);
+                        self.finished.push(talk);
+                    }
                     let surplus = self.finished.len().saturating_sub(Self::FINISHED);
                     self.finished.drain(..surplus);
                 }

@@ -29,9 +29,13 @@ pub struct Talk {
     pub playout: Playout,
     /// µ-law bytes as they were played, silence where a packet was missing.
     pub played: Vec<u8>,
+    /// When this end left the call, if it has.
+    pub ended: Option<Time>,
 }
 
 impl Talk {
+    /// How long a packet may be under way.
+    const UNDER_WAY: Duration = Duration::from_millis(200);
     /// Packets kept in `heard` and `sent_at`: an hour.
     pub const LIMIT: usize = 180_000;
 
@@ -47,6 +51,7 @@ impl Talk {
             reception: Reception::default(),
             playout: Playout::new(playout, PACKET),
             played: Vec::new(),
+            ended: None,
         }
     }
 
@@ -54,6 +59,23 @@ impl Talk {
     pub fn payload(&self, index: usize) -> Vec<u8> {
         let said = self.say.iter().copied().cycle().skip(index * SAMPLES % self.say.len().max(1));
         if self.say.is_empty() { vec![0xff; SAMPLES] } else { said.take(SAMPLES).collect() }
+    }
+
+    /// When the packet with this number (modulo 65,536) was sent from here that arrived elsewhere at `at`.
+    pub fn sent(&self, number: u64, at: Time) -> Option<Time> {
+        let index = usize::from((number as u16).wrapping_sub(self.first_sequence));
+        let rounds = (index..self.sent_at.len()).step_by(1 << 16).filter_map(|index| self.sent_at.get(index));
+        rounds.take_while(|sent| **sent <= at).last().copied()
+    }
+
+    /// Of another end's packets, how many should have been heard here, and how many of those were. What it sent when
+    /// this end had left the call already, or was just under way then, is not lost, however late it hears of that.
+    pub fn heard_of(&self, speaker: &Self) -> (u64, u64) {
+        let counts = |sent: Time| self.ended.is_none_or(|ended| ended.since(sent) > Self::UNDER_WAY);
+        let should = speaker.sent_at.iter().filter(|sent| counts(**sent)).count() as u64;
+        let heard =
+            self.heard.iter().filter(|(number, at, _)| speaker.sent(*number, *at).is_some_and(counts));
+        (should, heard.count() as u64)
     }
 
     /// The sequence number of the first packet sent.
@@ -119,5 +141,35 @@ impl Talk {
             loss: unplayed / expected,
             ..emodel::Line::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Time {
+        Time::ZERO + Duration::from_millis(ms)
+    }
+
+    fn talk() -> Talk {
+        let remote = SocketAddr::from(([192, 0, 2, 1], 4000));
+        Talk::new(remote, Arc::new([]), 0xffff, ms(0), Duration::from_millis(60))
+    }
+
+    /// Two seconds of speech, the tenth packet lost, the listener gone after one.
+    #[test]
+    fn what_comes_after_the_end_is_not_lost() {
+        let (mut speaker, mut listener) = (talk(), talk());
+        for index in 0..100 {
+            let packet = speaker.next_packet(ms(20 * index)).unwrap();
+            if index != 9 && index < 50 {
+                listener.hear(ms(20 * index + 30), &packet);
+            }
+        }
+        assert_eq!(listener.heard_of(&speaker), (100, 49), "as long as it listens");
+        listener.ended = Some(ms(1000));
+        assert_eq!(listener.heard_of(&speaker), (40, 39));
+        assert_eq!(speaker.sent(0x1_0000, ms(50)), Some(ms(20)), "numbers wrap");
     }
 }

@@ -2,7 +2,6 @@
 
 use super::stage::{Customer, Stage};
 use crate::exit::Failure;
-use causeway_node::Time;
 use causeway_phone::Talk;
 use serde_json::json;
 use std::fmt;
@@ -25,14 +24,13 @@ pub struct Direction {
 impl Direction {
     /// What `hearer` heard of `speaker`, who should have said `speech`.
     pub fn measure(speaker: &Talk, hearer: &Talk, speech: Option<&[u8]>) -> Self {
-        let received = hearer.heard.len() as u64;
-        let sent = speaker.sent_at.len() as u64;
+        let (sent, received) = hearer.heard_of(speaker);
         // Numbers count on from the first one heard; the wrap is undone by the distance to the first one sent.
         let index = |number: u64| usize::from((number as u16).wrapping_sub(speaker.first_sequence()));
         let mut delays: Vec<Duration> = hearer
             .heard
             .iter()
-            .filter_map(|(number, at, _)| Some(at.since(*nearest(&speaker.sent_at, index(*number), *at)?)))
+            .filter_map(|(number, at, _)| Some(at.since(speaker.sent(*number, *at)?)))
             .collect();
         delays.sort_unstable();
         let delay = delays.get(delays.len() / 2).copied().unwrap_or_default();
@@ -50,15 +48,6 @@ impl Direction {
             tunnel_bytes: 0,
         }
     }
-}
-
-/// When the packet with this index (modulo 65,536) was sent that arrived at `at`.
-fn nearest(sent_at: &[Time], index: usize, at: Time) -> Option<&Time> {
-    (index..sent_at.len())
-        .step_by(1 << 16)
-        .filter_map(|index| sent_at.get(index))
-        .take_while(|sent| **sent <= at)
-        .last()
 }
 
 /// Whether these are the samples of the packet with this index, the speech being said over and over.

@@ -120,7 +120,7 @@ impl Stage {
         let data = tempfile::Builder::new().prefix("causeway-demo-").tempdir();
         let data =
             data.map_err(|error| Failure::unreachable(format!("no folder for the demo's state: {error}")))?;
-        let (sip, beside, tunnel) = (free_port()?, free_port()?, free_port()?);
+        let [sip, beside, tunnel] = free_ports()?;
         let server = roles::certificate(None, None, data.path())?;
         let pin = server.pin();
         let passwords = [add_subscriber(data.path(), "alice")?, add_subscriber(data.path(), "bob")?];
@@ -173,7 +173,7 @@ impl Stage {
     /// # Errors
     /// If that agent cannot be started.
     pub fn invite(&self) -> Result<(Handle, String), Failure> {
-        let listen = free_port()?;
+        let [listen] = free_ports()?;
         let password = add_subscriber(self.data.path(), "carol")?;
         let config = AgentConfig::new(self.tunnel.ip().to_string(), self.tunnel.port(), listen);
         let agent =
@@ -203,17 +203,24 @@ fn add_subscriber(data: &Path, name: &str) -> Result<String, Failure> {
     Ok(password)
 }
 
-/// A loopback port that is free for UDP and TCP just now.
-fn free_port() -> Result<SocketAddr, Failure> {
+/// Loopback ports that are free for UDP and TCP just now, all of them different: none is let go before all are found.
+fn free_ports<const N: usize>() -> Result<[SocketAddr; N], Failure> {
+    let mut found = Vec::new();
     for _ in 0..100 {
-        let listener = TcpListener::bind((LOOPBACK, 0)).and_then(|listener| listener.local_addr());
-        let address =
+        let listener = TcpListener::bind((LOOPBACK, 0));
+        let listener =
             listener.map_err(|error| Failure::unreachable(format!("no free port on loopback: {error}")))?;
-        if UdpSocket::bind(address).is_ok() {
-            return Ok(address);
+        let address = listener.local_addr().map_err(|error| Failure::unreachable(error.to_string()))?;
+        if let Ok(socket) = UdpSocket::bind(address) {
+            found.push((address, listener, socket));
+        }
+        if found.len() == N {
+            break;
         }
     }
-    Err(Failure::unreachable("no port on loopback is free for both UDP and TCP"))
+    let addresses: Vec<SocketAddr> = found.iter().map(|(address, ..)| *address).collect();
+    let none = |_| Failure::unreachable("no port on loopback is free for both UDP and TCP");
+    addresses.try_into().map_err(none)
 }
 
 /// The same speech with one bit flipped.
