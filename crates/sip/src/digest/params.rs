@@ -9,7 +9,7 @@ const MOST: usize = 32;
 
 /// The parameters after a scheme, at most [`MOST`], taken apart once.
 pub(super) struct AuthParams<'a> {
-    list: [(&'a [u8], &'a [u8]); MOST],
+    list: [Pair<'a>; MOST],
     len: usize,
 }
 
@@ -32,7 +32,7 @@ impl<'a> AuthParams<'a> {
         Ok(params)
     }
 
-    fn known(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    fn known(&self) -> impl Iterator<Item = Pair<'a>> {
         self.list.iter().take(self.len).copied()
     }
 
@@ -70,8 +70,11 @@ fn after_scheme(value: &[u8]) -> Result<&[u8], DigestError> {
     Ok(skip_lws(tail(value, scheme)))
 }
 
+/// A name and its value, with quotes if it has any.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Takes the next parameter off a list, empty elements passed over; none at its end.
-fn take<'a>(rest: &mut &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>, DigestError> {
+fn take<'a>(rest: &mut &'a [u8]) -> Result<Option<Pair<'a>>, DigestError> {
     while let Some(after) = rest.strip_prefix(b",") {
         *rest = skip_lws(after);
     }
