@@ -243,6 +243,13 @@ pub const ALL: &[Explained] = &[
         |one| one.is("within a dialog") && one.is("Route to the domain"),
     ),
     class(
+        "no-tag-in-dialog",
+        Ours,
+        "Within a dialog, From without the tag that the dialog was begun with: 403 from Causeway, forwarded by Kamailio",
+        "RFC 3261 §12.2.1.1: From has the local tag, and without it a request is in no dialog; our Route is good in one",
+        |one| one.is("within a dialog") && one.is("no From tag") && refused_by_us(one, 403),
+    ),
+    class(
         "text-and-absent",
         Ours,
         "Text after the body, for somebody who is not there: see body-surplus",
