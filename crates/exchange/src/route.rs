@@ -36,25 +36,29 @@ pub fn aor(config: &Config, uri: &Uri<'_>) -> Option<Vec<u8>> {
     Some([scheme, &rest[..=at], config.domain.as_bytes()].concat())
 }
 
-/// How many Route values at the top are this exchange's own, and what the last of them says that proves the request to
-/// be inside a dialog which began here: that one is next to the side it goes to. PUBLISH is never inside one
-/// (RFC 3903 §4).
+/// The Route values at the top that are this exchange's own.
+fn own_uris<'a>(config: &'a Config, keys: &'a Keys, msg: Msg<'a>) -> impl Iterator<Item = Uri<'a>> {
+    let uris = msg.routes().map_while(|route| route?.uri()).enumerate();
+    // One of another member of the group that the dialog passed as well: its own books want to know.
+    let own = move |(at, uri): &(usize, Uri<'_>)| {
+        is_local(config, uri) && !(*at > 0 && config.shard.is_others(keys, uri, msg))
+    };
+    uris.take_while(own).map(|(_, uri)| uri)
+}
+
+/// How many Route values at the top are this exchange's own.
+pub fn own_count(config: &Config, keys: &Keys, msg: Msg<'_>) -> usize {
+    own_uris(config, keys, msg).count()
+}
+
+/// The same, and what the last of them says that proves the request to be inside a dialog which began here: that one is
+/// next to the side it goes to. PUBLISH is never inside one (RFC 3903 §4).
 pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, Option<Inside>) {
     let inside = msg.to_tag().is_some() && msg.method() != Method::Publish;
-    let mut proved = None;
-    let mut own = 0;
-    for route in msg.routes() {
-        let Some(uri) = route.as_ref().and_then(|route| route.uri()) else { break };
-        // One of another member of the group that the dialog passed as well: its own books want to know.
-        if !is_local(config, &uri) || own > 0 && config.shard.is_others(keys, &uri, msg) {
-            break;
-        }
-        own += 1;
-        if inside {
-            proved = dialog::read(keys, &uri, msg).or(proved);
-        }
-    }
-    (own, proved)
+    own_uris(config, keys, msg).fold((0, None), |(own, proved), uri| {
+        let read = inside.then(|| dialog::read(keys, &uri, msg)).flatten();
+        (own + 1, read.or(proved))
+    })
 }
 
 /// The Record-Route value for one side of a dialog (§16.6 item 4), with the proof for its later requests, and with the

@@ -139,7 +139,7 @@ impl Exchange {
     pub(super) fn edit_request(&mut self, request: &Message, change: &Change<'_>) {
         let (edit, msg) = (&mut self.edit, request.msg());
         edit.clear();
-        let (own, _) = route::own_routes(&self.config, &self.keys, msg);
+        let own = route::own_count(&self.config, &self.keys, msg);
         change.way.lead(edit, msg, own);
         if route::begins_dialog(msg) {
             let trusted = Trusted { caller: change.sender.trusted, callee: change.trusted };
@@ -260,7 +260,7 @@ impl Exchange {
 
     fn send_ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, way: &Way, hop: Hop, out: &mut Outbox) {
         let msg = message.msg();
-        let (own, _) = route::own_routes(&self.config, &self.keys, msg);
+        let own = route::own_count(&self.config, &self.keys, msg);
         self.edit.clear();
         way.lead(&mut self.edit, msg, own);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
