@@ -3,11 +3,13 @@
 mod common;
 
 use causeway_node::{Answer, Class, Credential, Credentials, Flow, Input, Node, Outbox, Question, Time};
-use causeway_runtime::{Setup, Worker};
+use causeway_runtime::{Handle, Setup, Worker};
 use causeway_sim::{Heard, Peer};
 use common::{LONG, bind, counter, end, look, peer, wait};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel};
 
 /// Sends every datagram back.
 struct Echo(SocketAddr);
@@ -26,6 +28,23 @@ impl Node for Echo {
     }
 }
 
+/// Does something while a node holds its worker up.
+fn while_busy<N: Node + 'static>(handle: &Handle, node: &'static str, act: impl FnOnce()) {
+    let (go, held) = channel::<()>();
+    let (entered, inside) = channel();
+    let holder = handle.clone();
+    let hold = std::thread::spawn(move || {
+        holder.with::<N, _>(node, move |_, _, _| {
+            entered.send(()).unwrap();
+            held.recv().unwrap();
+        })
+    });
+    inside.recv().unwrap();
+    act();
+    go.send(()).unwrap();
+    hold.join().unwrap().unwrap();
+}
+
 #[test]
 fn what_waits_is_taken_in_at_once_and_answered_by_one_call() {
     let echo = Setup::new("echo", Echo("127.0.0.1:0".parse().unwrap()));
@@ -35,22 +54,12 @@ fn what_waits_is_taken_in_at_once_and_answered_by_one_call() {
     client.set_read_timeout(Some(LONG)).unwrap();
 
     // Sixty datagrams arrive while the loop is busy elsewhere.
-    let (go, held) = channel::<()>();
-    let (entered, inside) = channel();
-    let holder = handle.clone();
-    let hold = std::thread::spawn(move || {
-        holder.with::<Echo, _>("echo", move |_, _, _| {
-            entered.send(()).unwrap();
-            held.recv().unwrap();
-        })
+    while_busy::<Echo>(&handle, "echo", || {
+        for i in 0..60u8 {
+            client.send_to(&[i; 100], to).unwrap();
+        }
+        client.send_to(&vec![9; 60_000], to).unwrap();
     });
-    inside.recv().unwrap();
-    for i in 0..60u8 {
-        client.send_to(&[i; 100], to).unwrap();
-    }
-    client.send_to(&vec![9; 60_000], to).unwrap();
-    go.send(()).unwrap();
-    hold.join().unwrap().unwrap();
     let mut buf = vec![0; 65_536];
     for i in 0..60u8 {
         let (n, from) = client.recv_from(&mut buf).unwrap();
@@ -61,6 +70,53 @@ fn what_waits_is_taken_in_at_once_and_answered_by_one_call() {
     assert_eq!(counter(&handle, "datagrams_out"), 61);
     assert_eq!(counter(&handle, "send_calls"), 1);
     end(&handle, thread);
+}
+
+/// Counts what it is given from one look at its deadline to the next, which comes after each batch.
+struct Counting {
+    at: SocketAddr,
+    since: AtomicUsize,
+    most: Arc<AtomicUsize>,
+    taken: Sender<()>,
+}
+
+impl Node for Counting {
+    fn handle(&mut self, _: &mut causeway_node::Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
+        match input {
+            Input::Start => out.bind(Flow(0), self.at, Class::Signalling),
+            Input::Datagram { .. } => {
+                self.since.fetch_add(1, Relaxed);
+                self.taken.send(()).unwrap();
+            }
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.most.fetch_max(self.since.swap(0, Relaxed), Relaxed);
+        None
+    }
+}
+
+/// What a flood causes leaves in portions that the buffers of peers have room for.
+#[test]
+fn what_follows_from_a_batch_is_carried_out_before_more_is_read() {
+    let (most, (taken, counted)) = (Arc::new(AtomicUsize::new(0)), channel());
+    let at = "127.0.0.1:0".parse().unwrap();
+    let node = Counting { at, since: AtomicUsize::new(0), most: Arc::clone(&most), taken };
+    let (handle, thread) = Worker::new("test").node(Setup::new("counting", node)).spawn().unwrap();
+    let to = handle.ready(LONG).unwrap()[0].local;
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    while_busy::<Counting>(&handle, "counting", || {
+        for _ in 0..150 {
+            client.send_to(b"x", to).unwrap();
+        }
+    });
+    for _ in 0..150 {
+        counted.recv_timeout(LONG).unwrap();
+    }
+    end(&handle, thread);
+    assert!((64..=72).contains(&most.load(Relaxed)), "{most:?} in one batch");
 }
 
 #[test]

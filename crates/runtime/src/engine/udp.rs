@@ -12,8 +12,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
-/// Batches taken from one socket before the others get their turn.
-const BATCHES_PER_WAKE: usize = 16;
+/// Batches taken at most from a connected socket before it is closed.
+const LAST_BATCHES: usize = 16;
 /// Rounds of reading before what follows from them is carried out: many more would send hundreds of datagrams at a
 /// stroke, for which peers have no room.
 const ROUNDS_PER_WAKE: usize = 2;
@@ -168,7 +168,7 @@ impl Engine {
     fn give_up_direct(&mut self, token: Token, recv: &mut RecvBatch) {
         let Some(Kind::Udp(port)) = self.sock_mut(token).map(|sock| &mut sock.kind) else { return };
         let Some(direct) = port.direct.take() else { return };
-        for _ in 0..BATCHES_PER_WAKE {
+        for _ in 0..LAST_BATCHES {
             // There may be good ones behind an error.
             let Ok(n) = recv.receive(direct.socket.as_fd(), BATCH) else { continue };
             self.take_in(token, recv, n);
