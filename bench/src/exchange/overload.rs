@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Share of one core that the server gets, in percent.
-const SHARE: u64 = 20;
+const SHARE: u64 = 10;
 /// Users that call one another.
 const USERS: (usize, usize) = (1000, 1);
 /// Calls open at once while capacity is measured: their messages fill a few percent of the receive queue, so that none
