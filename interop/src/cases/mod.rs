@@ -320,7 +320,7 @@ pub const ALL: &[Case] = &[
         needs: &["baresip"],
         expected: "phones behind NATs without agents, at the exchange itself over UDP and TCP: calls are set up, and ended \
                    by either",
-        quick: false,
+        quick: true,
         run: nat::behind_nat,
     },
     Case {
