@@ -62,7 +62,7 @@ fn control(bench: &Bench<'_>, storm: &mut Storm, data: &Path) -> Result<usize> {
         }
     }
     let exchange = start(bench, Command::new(bench.binary.path()), data, &[])?;
-    storm.rage(Duration::from_millis(101))?;
+    storm.rage_until_turned(5)?;
     drop(exchange);
     storm.settle()?;
     let _exchange = start(bench, Command::new(bench.binary.path()), &older, &[])?;

@@ -2,12 +2,15 @@
 
 use crate::differential::wire::{Wire, answer_counted};
 use crate::kamailio::DOMAIN;
+use crate::process::PATIENCE;
 use anyhow::{Context, Result, ensure};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 /// Users `s0` to `s<USERS-1>`, password `secret`.
 pub const USERS: usize = 40;
+/// Each so many promises a user goes to rest, until half of them do.
+const REST: u64 = 17;
 const CLIENT: &str = "127.0.8.2:5060";
 
 /// What is known of one user's binding.
@@ -75,10 +78,27 @@ impl Storm {
 
     /// Storms for so long; what is received counts as promised.
     pub fn rage(&mut self, time: Duration) -> Result<()> {
+        self.rage_until(|_, spent| spent >= time)
+    }
+
+    /// Storms until as many users as that rest at another promise than they began with.
+    pub fn rage_until_turned(&mut self, users: usize) -> Result<()> {
+        let before: Vec<bool> = self.users.iter().map(|user| user.bound).collect();
+        let turned = |storm: &Self| {
+            let now = storm.users.iter().zip(&before);
+            now.filter(|(user, before)| user.rests && user.bound != **before).count()
+        };
+        self.rage_until(|storm, spent| turned(storm) >= users || spent >= PATIENCE)?;
+        ensure!(turned(self) >= users, "the server has not confirmed enough in {PATIENCE:?}");
+        Ok(())
+    }
+
+    /// Storms until this says that it is over, given how long it has lasted.
+    fn rage_until(&mut self, over: impl Fn(&Self, Duration) -> bool) -> Result<()> {
         self.prepare()?;
         self.socket.set_nonblocking(true)?;
         let begun = Instant::now();
-        while begun.elapsed() < time {
+        while !over(self, begun.elapsed()) {
             self.collect();
             for index in 0..USERS {
                 let user = self.users[index];
@@ -107,13 +127,16 @@ impl Storm {
     }
 
     fn collect(&mut self) {
+        let mut resting = self.users.iter().filter(|user| user.rests).count();
         while let Some(wire) = self.receive() {
             let number = wire.cseq().0;
             let waits = |user: &&mut User| user.pending.is_some_and(|(cseq, _)| cseq == number);
             let Some(user) = self.users.iter_mut().find(waits) else { continue };
             if let (Some(200), Some((_, bind))) = (wire.status(), user.pending) {
                 self.promises += 1;
-                *user = User { bound: bind, pending: None, rests: self.promises.is_multiple_of(67) };
+                let rests = self.promises.is_multiple_of(REST) && resting < USERS / 2;
+                resting += usize::from(rests);
+                *user = User { bound: bind, pending: None, rests };
             }
         }
     }
