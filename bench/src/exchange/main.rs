@@ -16,6 +16,7 @@ mod serve;
 mod server;
 mod sipp;
 mod subscribers;
+mod twin;
 mod workers;
 
 use anyhow::{Context, Result, bail};
@@ -92,6 +93,9 @@ fn main() -> Result<()> {
     if args.first().is_some_and(|arg| arg == "serve") {
         return serve::run(&args[1..]);
     }
+    if args.first().is_some_and(|arg| arg == "twin") {
+        return twin::run();
+    }
     let options = options(&args)?;
     let mut results = Vec::new();
     for (name, load) in LOADS.iter().filter(|(name, _)| options.parts.iter().any(|part| part == name)) {
@@ -160,7 +164,7 @@ fn row(load: &Load, options: &Options) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
     for (kind, figures) in load.servers.iter().zip(figures) {
         let figure = median(figures).context("no round was run")?;
-        let sipp::Counted { successful, failed, retransmissions } = figure.counted;
+        let sipp::Counted { successful, failed, retransmissions, .. } = figure.counted;
         let megabytes = figure.memory as f64 / 1e6;
         if !options.json {
             println!(

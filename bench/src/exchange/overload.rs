@@ -1,15 +1,19 @@
 //! Three times as many calls as can be served, and how soon all is well afterwards.
 //!
 //! The load generator shares the machine, so that the server is confined to a part of one core (a CPU control
-//! group): then three times its capacity can be offered.
+//! group): then three times its capacity can be offered. A second one, confined likewise, gets as many calls as it can serve
+//! meanwhile: what it serves is the capacity of that minute, and three times that is offered to the first.
 
-use crate::confined::Group;
+use crate::confined::{Group, pin};
 use crate::server::{Kind, Server};
-use crate::sipp::{self, Part};
+use crate::sipp::{self, Part, Sipp};
+use crate::twin::Twin;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use std::thread::sleep;
+use std::collections::VecDeque;
+use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Share of one core that the server gets, in percent.
 const SHARE: u64 = 10;
@@ -18,64 +22,117 @@ const USERS: (usize, usize) = (1000, 1);
 /// Calls open at once while capacity is measured: their messages fill a few percent of the receive queue, so that none
 /// is refused.
 const OPEN: usize = 200;
+/// After so long transactions and calls end as fast as they begin: what is over is remembered for 32 seconds (timers H
+/// and J), and forgetting it costs something too.
+const STEADY: Duration = Duration::from_secs(36);
+/// How long capacity is measured beforehand, which only says how much to offer.
+const BEFORE: Duration = Duration::from_secs(10);
 /// How long too much is offered.
 const STORM: Duration = Duration::from_secs(60);
 /// How long recovery may take.
 const RECOVERY: Duration = Duration::from_secs(5);
+const CALLER: Part = Part::Caller { digest: true };
+
+/// A confined server with its callees.
+pub struct Loaded {
+    // In the order in which they end.
+    _callee: Sipp,
+    server: Server,
+    _group: Group,
+    folder: TempDir,
+    others: String,
+}
+
+impl Loaded {
+    /// Starts both, the server on the first core, what loads it on the others.
+    ///
+    /// # Errors
+    /// If the server cannot be confined, or SIPp does not run.
+    pub fn start() -> Result<Self> {
+        let cores = available_parallelism()?.get();
+        ensure!(cores > 1, "the load generator needs a core of its own");
+        let others = format!("1-{}", cores - 1);
+        let server = Server::start(Kind::Shipped, USERS.0)?;
+        let folder = tempfile::tempdir()?;
+        sipp::run(folder.path(), Part::Register, USERS, USERS.0, 500)?;
+        let group = Group::confine(server.id(), SHARE)?;
+        pin(server.id(), "0")?;
+        let callee = sipp::start(folder.path(), Part::Callee, USERS, 0, 0)?;
+        pin(callee.id(), &others)?;
+        Ok(Self { _callee: callee, server, _group: group, folder, others })
+    }
+
+    /// Callers that have so many calls open all the time that the server always finds several messages waiting, as under
+    /// overload: more at a time cost less each.
+    ///
+    /// # Errors
+    /// If SIPp does not run.
+    pub fn closed_loop(&self) -> Result<Sipp> {
+        self.callers(1_000_000, 8000, OPEN)
+    }
+
+    fn callers(&self, count: usize, rate: usize, open: usize) -> Result<Sipp> {
+        let callers = sipp::start_open(self.folder.path(), CALLER, USERS, count, rate, open)?;
+        pin(callers.id(), &self.others)?;
+        Ok(callers)
+    }
+}
 
 /// Measures capacity, storm and recovery.
 ///
 /// # Errors
-/// If the server cannot be confined, or SIPp does not run.
+/// If a server cannot be confined, or SIPp does not run.
 pub fn table(json: bool) -> Result<Vec<Value>> {
-    let server = Server::start(Kind::Shipped, USERS.0)?;
-    let folder = tempfile::tempdir()?;
-    sipp::run(folder.path(), Part::Register, USERS, USERS.0, 500)?;
-    let group = Group::confine(server.id(), SHARE)?;
-    let _callee = sipp::start(folder.path(), Part::Callee, USERS, 0, 0)?;
-    let caller = Part::Caller { digest: true };
-
-    // So many at once that it always finds several messages waiting, as under overload: more at a time cost less each.
-    let closed = sipp::start_open(folder.path(), caller, USERS, 1_000_000, 8000, OPEN)?;
-    sleep(Duration::from_secs(4));
-    let before = closed.successful_now()?;
-    let begun = Instant::now();
-    sleep(Duration::from_secs(10));
-    let capacity = (closed.successful_now()? - before) as f64 / begun.elapsed().as_secs_f64();
+    let twin = Twin::start()?;
+    let loaded = Loaded::start()?;
+    let closed = loaded.closed_loop()?;
+    twin.wait()?;
+    sleep(STEADY);
+    let before = (closed.successful_now()?, twin.served());
+    sleep(BEFORE);
+    let each = |now: u64, then: u64, time: Duration| (now - then) as f64 / time.as_secs_f64();
+    let alone = each(closed.successful_now()?, before.0, BEFORE);
+    let twins = each(twin.served(), before.1, BEFORE);
     closed.stop()?;
-    ensure!(capacity > 10.0, "the server serves {capacity:.0} calls per second");
+    ensure!(alone > 10.0 && twins > 10.0, "the servers serve {alone:.0} and {twins:.0} calls per second");
     sleep(Duration::from_secs(2));
 
-    let offered = (capacity * 3.0) as usize;
-    let storm = sipp::start_open(folder.path(), caller, USERS, 10_000_000, offered, 20_000)?;
-    let (mut first, mut memory) = (0, 0);
-    let begun = Instant::now();
+    let storm = loaded.callers(10_000_000, (twins * 3.0) as usize, 20_000)?;
+    // It counts once a second.
+    sleep(Duration::from_secs(2));
+    let (first, begun) = ((storm.begun_now()?, storm.successful_now()?, twin.served()), Instant::now());
+    let (mut memory, mut last) = (0, VecDeque::from([(first.2, begun)]));
     while begun.elapsed() < STORM {
         sleep(Duration::from_secs(1));
-        memory = memory.max(server.memory()?);
-        if first == 0 {
-            first = storm.successful_now()?;
+        memory = memory.max(loaded.server.memory()?);
+        last.push_back((twin.served(), Instant::now()));
+        if let (Some(then), Some(now)) = (last.front(), last.back()) {
+            storm.set_rate((each(now.0, then.0, now.1 - then.1) * 3.0) as usize)?;
         }
+        last.drain(..last.len().saturating_sub(5));
     }
-    let completed = (storm.successful_now()? - first) as f64 / (begun.elapsed().as_secs_f64() - 1.0);
+    let spent = begun.elapsed();
+    let offered = each(storm.begun_now()?, first.0, spent);
+    let completed = each(storm.successful_now()?, first.1, spent);
+    let capacity = each(twin.served(), first.2, spent);
     storm.stop()?;
 
     sleep(RECOVERY);
-    let rate = (capacity / 2.0) as usize;
-    let after = sipp::run(folder.path(), caller, USERS, rate * 10, rate)?;
-    drop(server);
-    drop(group);
+    let rate = (alone / 2.0) as usize;
+    let after = sipp::run(loaded.folder.path(), CALLER, USERS, rate * 10, rate)?;
+    drop((loaded, twin));
     if !json {
-        println!("overload, the server confined to {SHARE} % of a core");
-        println!("  capacity                {capacity:>7.0} calls/s");
-        println!("  offered for {} s        {offered:>7} calls/s", STORM.as_secs());
+        println!("overload, each server confined to {SHARE} % of a core");
+        println!("  before, with {OPEN} calls open  {alone:>7.0} calls/s, its twin {twins:.0}");
+        println!("  for {} s its twin serves     {capacity:>7.0} calls/s", STORM.as_secs());
+        println!("  offered                      {offered:>7.0} calls/s");
         println!(
-            "  completed meanwhile     {completed:>7.0} calls/s ({:.0} %)",
+            "  completed                    {completed:>7.0} calls/s ({:.0} %)",
             completed / capacity * 100.0
         );
-        println!("  most memory             {:>7.1} MB", memory as f64 / 1e6);
+        println!("  most memory                  {:>7.1} MB", memory as f64 / 1e6);
         println!(
-            "  {} s later, at half     {} succeeded, {} failed, {} repeated",
+            "  {} s later, at half          {} succeeded, {} failed, {} repeated",
             RECOVERY.as_secs(),
             after.successful,
             after.failed,
@@ -83,8 +140,8 @@ pub fn table(json: bool) -> Result<Vec<Value>> {
         );
     }
     Ok(vec![json!({
-        "share_percent": SHARE, "capacity": capacity, "offered": offered, "completed": completed,
-        "memory": memory, "after": {"successful": after.successful, "failed": after.failed,
+        "share_percent": SHARE, "before": alone, "twin_before": twins, "capacity": capacity, "offered": offered,
+        "completed": completed, "memory": memory, "after": {"successful": after.successful, "failed": after.failed,
         "retransmissions": after.retransmissions},
     })])
 }

@@ -4,6 +4,7 @@ use crate::server::ADDRESS;
 use anyhow::{Context, Result, ensure};
 use causeway_bench::process::Process;
 use std::fs;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -59,6 +60,15 @@ impl Part {
         }
     }
 
+    /// The port on which it takes orders, another for each that runs at the same time.
+    fn control(self) -> u16 {
+        match self {
+            Self::Callee => 8881,
+            Self::CalleeAt(number) => 8882 + number as u16,
+            _ => 8880,
+        }
+    }
+
     fn is_callee(self) -> bool {
         matches!(self, Self::Callee | Self::CalleeAt(_))
     }
@@ -71,6 +81,7 @@ fn callee(number: usize) -> String {
 /// What SIPp has counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counted {
+    pub begun: u64,
     pub successful: u64,
     pub failed: u64,
     pub retransmissions: u64,
@@ -80,7 +91,11 @@ pub struct Counted {
 pub struct Sipp {
     process: Process,
     statistics: std::path::PathBuf,
+    control: u16,
 }
+
+/// What each of SIPp's sockets may hold unread and unsent, as the servers' own; more than net.core.rmem_max is not granted.
+const BUFFER: &str = "4194304";
 
 /// Starts SIPp: `count` calls, `rate` begun per second; callees run until they are dropped.
 pub fn start(folder: &Path, part: Part, users: (usize, usize), count: usize, rate: usize) -> Result<Sipp> {
@@ -108,6 +123,9 @@ pub fn start_open(
         // Beyond so many, ports are shared.
         command.args(["-t", "un", "-max_socket", "900"]);
     }
+    command.args(["-cp", &part.control().to_string()]);
+    // 64 KiB unless told, which a server that answers many messages at a stroke overruns.
+    command.args(["-buff_size", BUFFER]);
     // A refused call ends at once, without a BYE for what never was.
     command.args(["-default_behaviors", "all,-bye"]);
     command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&statistics);
@@ -115,7 +133,7 @@ pub fn start_open(
         command.args(["-m", &count.to_string(), "-r", &rate.to_string()]);
     }
     command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
-    Ok(Sipp { process: Process::start(&mut command)?, statistics })
+    Ok(Sipp { process: Process::start(&mut command)?, statistics, control: part.control() })
 }
 
 /// Runs SIPp to its end.
@@ -130,12 +148,35 @@ pub fn run(folder: &Path, part: Part, users: (usize, usize), count: usize, rate:
 }
 
 impl Sipp {
+    /// Has it begin so many calls per second from now on.
+    ///
+    /// # Errors
+    /// If there is no socket to be had.
+    pub fn set_rate(&self, rate: usize) -> Result<()> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.send_to(format!("cset rate {rate}").as_bytes(), ("127.0.0.1", self.control))?;
+        Ok(())
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Calls that have succeeded so far, at most a second ago.
     ///
     /// # Errors
     /// If SIPp has not counted anything yet.
     pub fn successful_now(&self) -> Result<u64> {
         Ok(self.counted()?.successful)
+    }
+
+    /// Calls that it has begun so far, at most a second ago.
+    ///
+    /// # Errors
+    /// If SIPp has not counted anything yet.
+    pub fn begun_now(&self) -> Result<u64> {
+        Ok(self.counted()?.begun)
     }
 
     /// Ends it without waiting for its calls.
@@ -156,6 +197,7 @@ impl Sipp {
             row.split(';').nth(at).and_then(|text| text.parse().ok()).context("no number")
         };
         Ok(Counted {
+            begun: value("OutgoingCall(C)")?,
             successful: value("SuccessfulCall(C)")?,
             failed: value("FailedCall(C)")?,
             retransmissions: value("Retransmissions(C)")?,

@@ -5,7 +5,7 @@
 //! so that timers fire, transactions end, and as many of them live as would in a deployment. Only the exchange's
 //! own work is measured: the messages of both ends are made outside.
 //!
-//! `node -- --callgrind call|register [N]` does N of them after the warming-up and nothing else, for
+//! `node -- --callgrind call|register|refusal [N]` does N of them after the warming-up and nothing else, for
 //! `valgrind --tool=callgrind --toggle-collect='*measured*'`. `node -- --json` prints the figures as JSON.
 
 // Counting allocations needs a global allocator, which cannot be written without `unsafe`.
@@ -64,6 +64,8 @@ const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.6.1\r\ns=-\r\nc=IN IP4 127.0.6.1\
     m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
 const CALLS_PER_SECOND: usize = 600;
 const REGISTERS_PER_SECOND: usize = 2500;
+/// A fill of the receive queue, in percent, at which calls are refused.
+const OVERLOADED: u8 = 60;
 
 /// The exchange, its world, and what it has said.
 struct World {
@@ -211,10 +213,32 @@ impl World {
         one(self.say(CALLEE, &String::from_utf8_lossy(&bye)), 200);
     }
 
+    /// A call that is refused for overload: INVITE, 503 and its ACK.
+    fn refusal(&mut self) {
+        self.number += 1;
+        let (n, user, other) = (self.number, self.number % USERS, (self.number + USERS / 2) % USERS);
+        let uri = format!("sip:u{other}@bench.example");
+        let request = |method: &str, to_tag: &str, more: &str, body: &str| {
+            format!(
+                "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK-7-{n}-a\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:u{user}@bench.example>;tag=7c{n}\r\n\
+                 To: <sip:u{other}@bench.example>{to_tag}\r\nCall-ID: {n}-7@127.0.6.1\r\nCSeq: 1 {method}\r\n\
+                 {more}Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        };
+        let contact = format!("Contact: <sip:u{user}@{CALLER}>\r\nContent-Type: application/sdp\r\n");
+        self.exchange.pressure(OVERLOADED);
+        let refused = one(self.say(CALLER, &request("INVITE", "", &contact, SDP)), 503);
+        let silence = self.say(CALLER, &request("ACK", &tag(refused.msg()), "", ""));
+        assert!(silence.is_empty());
+    }
+
     /// So many of one kind, the time between them passing.
     fn run(&mut self, kind: &str, count: usize) {
         let (act, rate): (fn(&mut Self), usize) = match kind {
             "call" => (Self::call, CALLS_PER_SECOND),
+            "refusal" => (Self::refusal, CALLS_PER_SECOND),
             _ => (Self::register, REGISTERS_PER_SECOND),
         };
         for _ in 0..count {
@@ -227,7 +251,7 @@ impl World {
     fn warm(kind: &str) -> Self {
         let mut world = Self::new();
         world.run("register", USERS);
-        world.run(kind, 33 * if kind == "call" { CALLS_PER_SECOND } else { REGISTERS_PER_SECOND });
+        world.run(kind, 33 * if kind == "register" { REGISTERS_PER_SECOND } else { CALLS_PER_SECOND });
         world
     }
 }
@@ -279,7 +303,7 @@ fn main() {
         let mut world = World::warm(kind);
         return world.run(kind, count);
     }
-    let rows = ["call", "register"].map(|kind| (kind, measure(kind)));
+    let rows = ["call", "register", "refusal"].map(|kind| (kind, measure(kind)));
     if args.iter().any(|arg| arg == "--json") {
         let row = |(kind, (nanos, allocations, bytes)): &(&str, (f64, f64, f64))| {
             format!("\"{kind}\":{{\"ns\":{nanos:.0},\"allocations\":{allocations:.1},\"bytes\":{bytes:.0}}}")

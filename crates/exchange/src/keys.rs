@@ -58,6 +58,14 @@ impl Keys {
         constant_time_eq(&digits, proof)
     }
 
+    /// How the To tags of answers without a transaction begin: the same for all members of a group, and after a restart.
+    pub(crate) fn tag_prefix(&self) -> [u8; 8] {
+        let mut digits = [0; 16];
+        write_hex(&self.proof("to-tag", b""), &mut digits);
+        let [a, b, c, d, e, f, g, h, ..] = digits;
+        [a, b, c, d, e, f, g, h]
+    }
+
     /// 16 bits that stand for a text, for who knows the secret.
     pub(crate) fn tag(&self, purpose: &str, text: &[u8]) -> u16 {
         let [high, low, ..] = self.proof(purpose, text);

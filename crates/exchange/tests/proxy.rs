@@ -441,7 +441,7 @@ fn under_load_calls_in_progress_come_first() {
             Node::pressure(exchange, percent);
         });
     };
-    press(&mut bench, 40);
+    press(&mut bench, 60);
     bench.respond(bob, &invite, 200, "b", &[("Contact", "<sip:bob@192.0.2.9>")]);
     let bye = bench
         .request(Method::Bye, "sip:bob@192.0.2.9", "alice")
@@ -466,6 +466,21 @@ fn under_load_calls_in_progress_come_first() {
     let request = bench.request(Method::Invite, BOB, "alice").header("To", "<sip:bob@example.com>");
     assert_eq!(bench.ask(request).msg().status(), Some(407), "served again as soon as the queue is short");
     assert_eq!(bench.status()["shed"], 2);
+}
+
+/// What is shed is not judged, but only what has all that its answer is made of is shed.
+#[test]
+fn under_load_what_cannot_be_refused_is_judged() {
+    let mut bench = Bench::new();
+    bench.each(|exchange| Node::pressure(exchange, 60));
+    let lacks_to = bench.request(Method::Invite, BOB, "alice");
+    assert_eq!(bench.ask(lacks_to).msg().status(), Some(400));
+    let nameless = bench.request(Method::Invite, BOB, "alice").header("To", "<sip:bob@example.com>;tag=x");
+    assert_eq!(bench.ask(nameless).msg().status(), Some(481), "inside a dialog, if in none of ours");
+    let refused = bench.request(Method::Invite, BOB, "alice").header("To", "<sip:bob@example.com>");
+    let refused = bench.ask(refused);
+    assert_eq!((refused.msg().status(), refused.msg().bytes().len() % 128), (Some(503), 0));
+    assert_eq!(bench.status()["shed"], 1);
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub enum Output<'a> {
         to: SocketAddr,
         /// Its payload.
         bytes: &'a [u8],
+        /// Its place among the datagrams for this address does not matter: it may leave together with others like it.
+        loose: bool,
     },
     /// Queue bytes on a connection. The driver's queue is bounded: a connection whose peer does not read is
     /// closed when it is full.
@@ -225,7 +227,7 @@ enum Item {
     Listen { flow: Flow, local: SocketAddr, transport: Transport, class: Class },
     Connect { flow: Flow, connect: Box<Connect> },
     Close { flow: Flow },
-    Datagram { flow: Flow, to: SocketAddr, start: usize, end: usize },
+    Datagram { flow: Flow, to: SocketAddr, start: usize, end: usize, loose: bool },
     Stream { flow: Flow, start: usize, end: usize },
     Wake { flow: Flow },
     Mark { flow: Flow, dscp: Dscp },
@@ -262,7 +264,13 @@ impl Outbox {
     /// Sends a datagram.
     pub fn datagram(&mut self, flow: Flow, to: SocketAddr, bytes: &[u8]) {
         let (start, end) = self.keep(bytes);
-        self.push(Item::Datagram { flow, to, start, end });
+        self.push(Item::Datagram { flow, to, start, end, loose: false });
+    }
+
+    /// Sends a datagram whose place among those for the same address does not matter; see [`Output::Datagram`].
+    pub fn loose_datagram(&mut self, flow: Flow, to: SocketAddr, bytes: &[u8]) {
+        let (start, end) = self.keep(bytes);
+        self.push(Item::Datagram { flow, to, start, end, loose: true });
     }
 
     /// Queues bytes on a connection.
@@ -361,9 +369,9 @@ impl Outbox {
             }
             Output::Connect { flow, connect } => Item::Connect { flow, connect: Box::new(connect.clone()) },
             Output::Close { flow } => Item::Close { flow },
-            Output::Datagram { flow, to, bytes } => {
+            Output::Datagram { flow, to, bytes, loose } => {
                 let (start, end) = self.keep(bytes);
-                Item::Datagram { flow, to, start, end }
+                Item::Datagram { flow, to, start, end, loose }
             }
             Output::Stream { flow, bytes } => {
                 let (start, end) = self.keep(bytes);
@@ -432,8 +440,8 @@ impl Item {
             }
             Self::Connect { flow, connect } => Output::Connect { flow: *flow, connect },
             Self::Close { flow } => Output::Close { flow: *flow },
-            Self::Datagram { flow, to, start, end } => {
-                Output::Datagram { flow: *flow, to: *to, bytes: &arena[*start..*end] }
+            Self::Datagram { flow, to, start, end, loose } => {
+                Output::Datagram { flow: *flow, to: *to, bytes: &arena[*start..*end], loose: *loose }
             }
             Self::Stream { flow, start, end } => Output::Stream { flow: *flow, bytes: &arena[*start..*end] },
             Self::Wake { flow } => Output::Wake { flow: *flow },

@@ -80,9 +80,9 @@ impl<N: Node> Cheat<N> {
     fn repeat(&mut self, out: &mut Outbox) {
         let mut own = std::mem::take(&mut self.own);
         own.drain(|gate, output| match output {
-            Output::Datagram { flow, to, bytes } => {
+            Output::Datagram { flow, to, bytes, loose } => {
                 for bytes in self.spoil(bytes).unwrap_or_default() {
-                    out.repeat(gate, Output::Datagram { flow, to, bytes: &bytes });
+                    out.repeat(gate, Output::Datagram { flow, to, bytes: &bytes, loose });
                 }
             }
             Output::Stream { flow, bytes } => match self.spoil(bytes) {

@@ -207,7 +207,7 @@ impl World {
             Output::Listen { flow, local, transport, .. } => self.listen(id, flow, local, transport),
             Output::Connect { flow, connect } => self.connect(id, flow, &Connect::clone(connect)),
             Output::Close { flow } => self.close(id, flow),
-            Output::Datagram { flow, to, bytes } => self.send_datagram(id, flow, to, bytes),
+            Output::Datagram { flow, to, bytes, .. } => self.send_datagram(id, flow, to, bytes),
             Output::Stream { flow, bytes } => self.queue_bytes(id, flow, bytes),
             Output::Wake { flow } => self.ask_wake(id, flow),
             Output::Mark { flow, dscp } => drop(self.slots[id.0].marks.insert(flow, dscp)),

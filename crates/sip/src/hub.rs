@@ -36,7 +36,7 @@ pub use names::proves;
 pub use send::HubSink;
 pub use traffic::{Refused, Traffic};
 
-use crate::transaction::{Hop, Transport};
+use crate::transaction::{Hop, StatelessTags, Transport};
 use crate::{Message, validate};
 use capture::Capture;
 use causeway_node::{Class, Ctx, Dscp, Flow, Input, Metrics, Outbox, Time, Transport as Wire};
@@ -51,6 +51,7 @@ pub struct Hub {
     local: SocketAddr,
     tls: Option<SocketAddr>,
     role: validate::Role,
+    tags: Option<StatelessTags>,
     table: Table,
     ledger: Ledger,
     capture: Option<Box<Capture>>,
@@ -82,6 +83,7 @@ impl Hub {
             local,
             tls: None,
             role: validate::Role::Server,
+            tags: None,
             table: Table::new(first + RESERVED, Self::FLOWS - RESERVED, Self::IDLE),
             ledger: Ledger::default(),
             capture: None,
@@ -96,6 +98,13 @@ impl Hub {
     /// As whom it judges messages: a server unless told, so that a relay passes schemes it does not know.
     pub fn judging_as(mut self, role: validate::Role) -> Self {
         self.role = role;
+        self
+    }
+
+    /// Whether and with which tags the element answers without a transaction: the ACKs for such answers are taken no
+    /// notice of.
+    pub fn answering_with(mut self, tags: StatelessTags) -> Self {
+        self.tags = Some(tags);
         self
     }
 
@@ -263,9 +272,28 @@ impl Hub {
         self.table.close_idle(self.now, out)
     }
 
-    /// Takes an input if its flow is one of this hub's, and appends the messages in it to `arrived`. Says
+    /// Takes an input if its flow is one of this hub's, and appends the valid messages in it to `arrived`. Says
     /// whether it was; [`Input::Closed`] is taken, and the element should tell its transactions.
     pub fn input(
+        &mut self,
+        ctx: &Ctx<'_>,
+        input: &Input<'_>,
+        out: &mut Outbox,
+        arrived: &mut Vec<(Hop, Message)>,
+    ) -> bool {
+        let mut at = arrived.len();
+        let taken = self.take(ctx, input, out, arrived);
+        while let Some((from, message)) = arrived.get(at) {
+            match self.judge(from, message, out) {
+                true => at += 1,
+                false => drop(arrived.remove(at)),
+            }
+        }
+        taken
+    }
+
+    /// As [`Hub::input`], but the messages are not judged yet: for who turns some of them away unseen.
+    pub fn take(
         &mut self,
         ctx: &Ctx<'_>,
         input: &Input<'_>,

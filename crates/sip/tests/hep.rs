@@ -171,7 +171,7 @@ fn both_directions_are_copied_with_the_addresses_they_really_have() {
     hub.sink(&mut out).send(&udp, OPTIONS);
     let mut copies = Vec::new();
     out.drain(|_, output| {
-        if let Output::Datagram { flow: from, to: there, bytes } = output
+        if let Output::Datagram { flow: from, to: there, bytes, .. } = output
             && from == flow
         {
             assert_eq!(there, to);

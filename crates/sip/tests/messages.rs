@@ -57,6 +57,22 @@ fn responses() {
     assert_eq!((ok.msg().method(), ok.msg().body()), (Method::Invite, &b"v=0\r\n"[..]));
 }
 
+#[test]
+fn answers_of_even_length() {
+    let invite = Message::parse(INVITE).unwrap();
+    let plain = || response_to(invite.msg(), 503, None, Some(b"t")).header("Retry-After", "7");
+    for step in [0, 1, 2, 64, 1000] {
+        let even = plain().finish_even(step);
+        assert_eq!(even.len() % step.max(1), 0);
+        let even = Message::parse(even).unwrap();
+        assert_eq!(validate::verdict(even.msg()), Ok(()));
+        assert_eq!(even.msg().number(HeaderId::ContentLength), Some(0));
+        assert_eq!(text(even.into_bytes()).replace(' ', ""), text(plain().finish()).replace(' ', ""));
+    }
+    let body = plain().body("text/plain", "abc").finish_even(64);
+    assert!(body.len() % 64 == 0 && body.ends_with(b"3\r\n\r\nabc"));
+}
+
 /// RFC 3261 §17.1.1.3, with the messages of its example.
 #[test]
 fn ack_and_cancel() {

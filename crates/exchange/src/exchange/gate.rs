@@ -1,13 +1,13 @@
 //! Who may send what: credentials, trust, and whose name a request may bear.
 
+use super::shedding::EVEN;
 use super::{Exchange, Waiting, log};
 use crate::auth::{Auth, Ticket};
 use crate::config::Foreign;
 use crate::identity::Sender;
-use crate::overload::{self, Load, Shed};
 use crate::{route, throttle};
 use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
-use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly, stateless_tag};
+use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly};
 use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
 use std::net::IpAddr;
 
@@ -131,10 +131,10 @@ impl Exchange {
             _ => ("", Vec::new()),
         };
         let answer = |msg: Msg<'_>| {
-            let response = response_to(msg, status, None, Some(&stateless_tag(msg)));
-            response.headers(name, &values).finish()
+            let response = response_to(msg, status, None, Some(&self.tags.tag(msg)));
+            response.headers(name, &values).finish_even(EVEN)
         };
-        respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
+        respond_statelessly(from, msg, answer, &mut self.hub.sink(out));
         true
     }
 
@@ -165,39 +165,6 @@ impl Exchange {
                 (!self.core.knows(msg)).then_some(fault)
             }
         }
-    }
-
-    /// Under load, a request that begins something is refused before it costs anything. Says whether it was.
-    pub(super) fn shed_at_the_door(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        from: Hop,
-        message: &Message,
-        out: &mut Outbox,
-    ) -> bool {
-        let (msg, load) = (message.msg(), self.load());
-        if load.shed(false) == Shed::No || !overload::begins(msg) {
-            return false;
-        }
-        let shed = load.shed(self.gatekeeper.is_given(msg));
-        if shed == Shed::No || self.core.knows(msg) {
-            return false;
-        }
-        self.counters.shed += 1;
-        if shed == Shed::Refuse {
-            // Not all at the same moment again.
-            let seconds = 5 + ctx.rng.next_u32() % 10;
-            let answer = |msg: Msg<'_>| {
-                let response = response_to(msg, 503, None, Some(&stateless_tag(msg)));
-                response.header("Retry-After", seconds.to_string()).finish()
-            };
-            respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
-        }
-        true
-    }
-
-    fn load(&self) -> Load {
-        Load { pressure: self.pressure, transactions: self.core.len() }
     }
 
     /// Asks for credentials, or whether those given are right.

@@ -7,6 +7,7 @@ mod registering;
 mod report;
 mod routing;
 mod serving;
+mod shedding;
 mod stateless;
 
 use crate::auth::{Gatekeeper, Ticket};
@@ -17,6 +18,7 @@ use crate::identity::{Sender, TrustDomain};
 use crate::keys::Keys;
 use crate::location::Location;
 use crate::messages::{Config as MessageConfig, Messages};
+use crate::overload::Load;
 use crate::resolver::{Pending, Resolver};
 use crate::route;
 use crate::throttle::Throttle;
@@ -24,8 +26,8 @@ use causeway_node::{Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, S
 use causeway_sip::hub::Hub;
 use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
-use causeway_sip::transaction::{ClientId, Hop, ServerId};
-use causeway_sip::{Edit, Message, Method, Uri};
+use causeway_sip::transaction::{ClientId, Hop, ServerId, StatelessTags};
+use causeway_sip::{Edit, Message, Method, Msg, Uri};
 use forking::{Plan, Unlocated, Way};
 use registering::Promise;
 use report::Counters;
@@ -47,8 +49,8 @@ enum Waiting {
     Ack(Box<(Message, Way, Pending)>),
 }
 
-fn hub(config: &Config) -> Hub {
-    let mut hub = Hub::new(0, config.sip);
+fn hub(config: &Config, tags: &StatelessTags) -> Hub {
+    let mut hub = Hub::new(0, config.sip).answering_with(tags.clone());
     if let Some(tls) = config.tls {
         hub = hub.tls(tls);
     }
@@ -76,6 +78,7 @@ pub struct Exchange {
     resolver: Resolver,
     calls: Calls,
     hub: Hub,
+    tags: StatelessTags,
     core: Core,
     plans: HashMap<ServerId, Plan>,
     ringing: Timers<ServerId>,
@@ -94,8 +97,7 @@ pub struct Exchange {
     edit: Edit,
     counters: Counters,
     draining: bool,
-    /// How full the receive queue was found, in percent.
-    pressure: u8,
+    load: Load,
     /// The time of the last input, for tables.
     unix_ms: u64,
 }
@@ -108,6 +110,7 @@ impl Exchange {
     /// `fresh` becomes the secret where none is stored: one and the same for all members of a group.
     pub fn new(config: Config, stored_keys: Option<[u8; 32]>, fresh: [u8; 32], location: Location) -> Self {
         let keys = Keys::new(stored_keys.unwrap_or(fresh));
+        let tags = StatelessTags::new(keys.tag_prefix());
         let mut exchange = Self {
             trust: TrustDomain::default(),
             proxies: Vec::new(),
@@ -122,7 +125,8 @@ impl Exchange {
             throttle: Throttle::default(),
             resolver: Resolver::new(Transports { tls: config.tls.is_some() }),
             calls: Calls::default(),
-            hub: hub(&config),
+            hub: hub(&config, &tags),
+            tags,
             core: Core::new(config.timing),
             plans: HashMap::new(),
             ringing: Timers::default(),
@@ -139,7 +143,7 @@ impl Exchange {
             edit: Edit::new(),
             counters: Counters::default(),
             draining: false,
-            pressure: 0,
+            load: Load::default(),
             unix_ms: 0,
             config,
         };
@@ -317,9 +321,9 @@ impl Exchange {
     }
 
     /// The other member of the group whose message it is, if it is not one's own.
-    fn owner_elsewhere(&self, message: &Message) -> Option<u16> {
+    fn owner_elsewhere(&self, msg: Msg<'_>) -> Option<u16> {
         let shard = self.config.shard;
-        let owner = || shard.owner(&self.config, &self.keys, message.msg());
+        let owner = || shard.owner(&self.config, &self.keys, msg);
         (!shard.is_alone()).then(owner).filter(|owner| *owner != shard.own)
     }
 
@@ -336,14 +340,19 @@ impl Node for Exchange {
     fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         self.unix_ms = ctx.unix_ms;
         let mut arrived = std::mem::take(&mut self.arrived);
-        let taken = self.hub.input(ctx, &input, out, &mut arrived);
+        let taken = self.hub.take(ctx, &input, out, &mut arrived);
+        // What was handed over was judged by who received it.
         let handed = matches!(input, Input::Handed { .. });
         for (from, message) in arrived.drain(..) {
-            if !handed && let Some(owner) = self.owner_elsewhere(&message) {
-                self.hub.hand(owner, &from, message.msg().bytes(), out);
+            let elsewhere = self.owner_elsewhere(message.msg()).filter(|_| !handed);
+            if elsewhere.is_none() && self.shed(ctx, from, message.msg(), out) {
                 continue;
             }
-            if self.shed_at_the_door(ctx, from, &message, out) {
+            if !handed && !self.hub.judge(&from, &message, out) {
+                continue;
+            }
+            if let Some(owner) = elsewhere {
+                self.hub.hand(owner, &from, message.msg().bytes(), out);
                 continue;
             }
             if self.turned_away_at_the_door(ctx, from, &message, out)
@@ -392,7 +401,7 @@ impl Node for Exchange {
     }
 
     fn pressure(&mut self, percent: u8) {
-        self.pressure = percent;
+        self.load.pressure = percent;
     }
 
     fn table(&self, _now: Time, table: &str, filter: &str) -> Status {

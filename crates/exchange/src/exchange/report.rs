@@ -83,7 +83,7 @@ impl Exchange {
             "challenged": self.counters.challenged,
             "refused": self.counters.refused,
             "shed": self.counters.shed,
-            "pressure": self.pressure,
+            "pressure": self.load.pressure,
             "wrong_credentials": self.counters.wrong_credentials,
             "throttled": self.throttle.refused,
             "dns_answers": self.resolver.len(),

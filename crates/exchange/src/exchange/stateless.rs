@@ -12,7 +12,7 @@ use crate::route;
 use causeway_node::{Ctx, Outbox};
 use causeway_sip::digest::constant_time_eq;
 use causeway_sip::locate::Candidate;
-use causeway_sip::transaction::{Hop, Sink, Transport, respond_statelessly, stamped, stateless_tag};
+use causeway_sip::transaction::{Hop, Sink, Transport, respond_statelessly, stamped};
 use causeway_sip::{HeaderId, Message, Method, Msg, Uri, Via, parse_ip, response_to};
 use std::net::SocketAddr;
 
@@ -55,8 +55,8 @@ impl Exchange {
         let Some((way, place)) = self.only_way(ctx, msg, &uri) else { return false };
         if msg.max_forwards() == Some(0) {
             if msg.method() != Method::Ack {
-                let answer = |msg: Msg<'_>| response_to(msg, 483, None, Some(&stateless_tag(msg))).finish();
-                respond_statelessly(from, message.clone(), answer, &mut self.hub.sink(out));
+                let answer = |msg: Msg<'_>| response_to(msg, 483, None, Some(&self.tags.tag(msg))).finish();
+                respond_statelessly(from, msg, answer, &mut self.hub.sink(out));
             }
             return true;
         }

@@ -25,7 +25,7 @@ impl Engine {
 
     pub(super) fn act(&mut self, node: usize, output: Output<'_>) {
         match output {
-            Output::Datagram { flow, to, bytes } => self.send_datagram(node, flow, to, bytes),
+            Output::Datagram { flow, to, bytes, loose } => self.send_datagram(node, flow, to, bytes, loose),
             Output::Stream { flow, bytes } => self.queue_bytes(node, flow, bytes),
             Output::Wake { flow } => self.ask_wake(node, flow),
             Output::Mark { flow, dscp } => self.mark(node, flow, dscp),

@@ -178,7 +178,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn send_datagram(&mut self, node: usize, flow: Flow, to: SocketAddr, bytes: &[u8]) {
+    pub(super) fn send_datagram(
+        &mut self,
+        node: usize,
+        flow: Flow,
+        to: SocketAddr,
+        bytes: &[u8],
+        loose: bool,
+    ) {
         let Some(token) = self.flow_token(node, flow) else { return };
         match self.socks.get_mut(token.place()).map(|sock| &mut sock.kind) {
             Some(Kind::Udp(_)) if self.inside.has(to.ip()) => self.counters.unroutable += 1,
@@ -190,7 +197,7 @@ impl Engine {
                 }
             },
             Some(Kind::Udp(port)) => {
-                let sent = self.send.push(port.socket.as_fd(), to, bytes);
+                let sent = self.send.push(port.socket.as_fd(), to, bytes, loose);
                 self.counters.sent(sent);
             }
             Some(Kind::Inside(_)) => self.send_inside(token, to, bytes),

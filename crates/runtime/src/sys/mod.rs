@@ -2,18 +2,35 @@
 //! function is safe to call, and keeps its pointers to itself.
 
 mod addr;
-mod batch;
 mod epoll;
+mod receive;
+mod send;
 
-pub(crate) use batch::{BATCH, RecvBatch, SendBatch, Sent};
 pub(crate) use epoll::{Epoll, Event, EventFd, IN, OUT};
+pub(crate) use receive::RecvBatch;
+pub(crate) use send::{SendBatch, Sent};
 
+use addr::Raw;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Datagrams taken by one call.
+pub(crate) const BATCH: usize = 64;
 
 /// Turns the C convention of -1 and errno into a result.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// What recvmmsg(2) and sendmmsg(2) take for one datagram.
+fn header(name: *mut Raw, length: libc::socklen_t, iovec: *mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: all-zero bytes are a valid msghdr: no pointers, no lengths.
+    let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    header.msg_hdr.msg_name = name.cast();
+    header.msg_hdr.msg_namelen = length;
+    header.msg_hdr.msg_iov = iovec;
+    header.msg_hdr.msg_iovlen = 1;
+    header
 }
 
 /// How many bytes written to a TCP socket have not been sent yet (SIOCOUTQNSD, tcp(7)).

@@ -20,8 +20,9 @@ fn header(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Ends a message: Content-Type if there is a body, Content-Length in any case, the empty line, the body.
-fn finish(mut out: Vec<u8>, body: &Option<(Vec<u8>, Vec<u8>)>) -> Vec<u8> {
+/// Ends a message: Content-Type if there is a body, Content-Length in any case, the empty line, the body. Of the `step`
+/// that its length is to be a multiple of, blanks before the value of Content-Length make up for the rest.
+fn finish(mut out: Vec<u8>, body: &Option<(Vec<u8>, Vec<u8>)>, step: usize) -> Vec<u8> {
     let content = match body {
         Some((kind, content)) => {
             header(&mut out, b"Content-Type", kind);
@@ -30,8 +31,11 @@ fn finish(mut out: Vec<u8>, body: &Option<(Vec<u8>, Vec<u8>)>) -> Vec<u8> {
         None => b"",
     };
     out.extend_from_slice(b"Content-Length: ");
+    let blanks = out.len();
     push_number(&mut out, content.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(content);
+    let short = out.len().next_multiple_of(step) - out.len();
+    out.splice(blanks..blanks, std::iter::repeat_n(b' ', short));
     out
 }

@@ -75,7 +75,7 @@ impl RequestBuilder {
 
     /// The whole message.
     pub fn finish(self) -> Vec<u8> {
-        finish(self.out, &self.body)
+        finish(self.out, &self.body, 1)
     }
 }
 

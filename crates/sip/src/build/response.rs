@@ -101,6 +101,12 @@ impl ResponseBuilder {
 
     /// The whole message.
     pub fn finish(self) -> Vec<u8> {
-        finish(self.out, &self.body)
+        finish(self.out, &self.body, 1)
+    }
+
+    /// The whole message, its length a multiple of `step`, for which blanks stand before the value of Content-Length (RFC
+    /// 3261 §7.3.1): datagrams of one length for one peer can be sent together.
+    pub fn finish_even(self, step: usize) -> Vec<u8> {
+        finish(self.out, &self.body, step.max(1))
     }
 }

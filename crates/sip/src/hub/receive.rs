@@ -1,4 +1,4 @@
-//! From bytes to valid messages.
+//! From bytes to messages, and which of them are valid.
 
 use super::Hub;
 use crate::transaction::{Hop, Transport};
@@ -19,27 +19,46 @@ impl Hub {
             return;
         }
         let hop = Hop { flow: self.udp(), peer: from, transport: Transport::Udp };
-        match Message::parse(bytes) {
-            Ok(message) => self.accept(hop, message, out, arrived),
-            Err(_) => self.refused.garbage += 1,
-        }
+        self.message(hop, bytes, out, arrived);
     }
 
-    fn accept(&mut self, hop: Hop, message: Message, out: &mut Outbox, arrived: &mut Vec<(Hop, Message)>) {
+    /// A whole message, if it is one; says whether it was.
+    fn message(
+        &mut self,
+        hop: Hop,
+        bytes: &[u8],
+        out: &mut Outbox,
+        arrived: &mut Vec<(Hop, Message)>,
+    ) -> bool {
+        if self.tags.as_ref().is_some_and(|tags| tags.acknowledges(bytes)) {
+            self.note(&hop, bytes, out);
+            return true;
+        }
+        let Ok(message) = Message::parse(bytes) else {
+            self.refused.garbage += 1;
+            return false;
+        };
+        self.note(&hop, message.msg().bytes(), out);
+        arrived.push((hop, message));
+        true
+    }
+
+    fn note(&mut self, hop: &Hop, message: &[u8], out: &mut Outbox) {
         self.ledger.entry(hop.transport).received += 1;
         if self.capture.is_some() {
             let local = self.table.get(hop.flow).map_or(self.local, |connection| connection.local);
-            self.copy(hop.peer, local, hop.transport, message.msg().bytes(), out);
+            self.copy(hop.peer, local, hop.transport, message, out);
         }
-        match validate::verdict_as(message.msg(), self.role) {
-            Ok(()) => arrived.push((hop, message)),
-            Err(verdict) => {
-                self.refused.invalid += 1;
-                if let Some(answer) = refusal(message.msg(), verdict.status, verdict.reason) {
-                    self.send_on(out, &hop, &answer);
-                }
-            }
+    }
+
+    /// Whether a message that was taken is valid; a request that is not is answered.
+    pub fn judge(&mut self, from: &Hop, message: &Message, out: &mut Outbox) -> bool {
+        let Err(verdict) = validate::verdict_as(message.msg(), self.role) else { return true };
+        self.refused.invalid += 1;
+        if let Some(answer) = refusal(message.msg(), verdict.status, verdict.reason) {
+            self.send_on(out, from, &answer);
         }
+        false
     }
 
     pub(super) fn stream(
@@ -59,13 +78,11 @@ impl Hub {
                 Ok(None) => break None,
                 Ok(Some(Framed::Ping)) => out.stream(flow, b"\r\n"),
                 Ok(Some(Framed::Pong)) => {}
-                Ok(Some(Framed::Message(bytes))) => match Message::parse(bytes) {
-                    Ok(message) => {
+                Ok(Some(Framed::Message(bytes))) => {
+                    if self.message(hop, bytes, out, arrived) {
                         self.table.spoke(flow);
-                        self.accept(hop, message, out, arrived);
                     }
-                    Err(_) => self.refused.garbage += 1,
-                },
+                }
                 Err(error) => break Some(error),
             }
         };

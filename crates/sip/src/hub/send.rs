@@ -16,6 +16,10 @@ impl Hub {
             }
             _ => self.table.send(self.now, hop.flow, message, out),
         };
+        self.sent(sent, hop, message, out);
+    }
+
+    fn sent(&mut self, sent: Sent, hop: &Hop, message: &[u8], out: &mut Outbox) {
         let ledger = self.ledger.entry(hop.transport);
         *if sent == Sent::Dropped { &mut ledger.dropped } else { &mut ledger.sent } += 1;
         if let Sent::From(local) = sent {
@@ -65,5 +69,13 @@ pub struct HubSink<'a> {
 impl Sink for HubSink<'_> {
     fn send(&mut self, hop: &Hop, message: &[u8]) {
         self.hub.send_on(self.out, hop, message);
+    }
+
+    fn send_loose(&mut self, hop: &Hop, message: &[u8]) {
+        if hop.transport != Transport::Udp {
+            return self.send(hop, message);
+        }
+        self.out.loose_datagram(hop.flow, hop.peer, message);
+        self.hub.sent(Sent::From(self.hub.local), hop, message, self.out);
     }
 }

@@ -1,7 +1,8 @@
 //! The index of one message in one buffer.
 
-use super::NameAddr;
 use super::start::StartSpans;
+use super::via::ViaSpans;
+use super::{NameAddr, Values, Via};
 use crate::bytes::{LWS, find, is, number, tail, trim};
 use crate::headers::HeaderId;
 use memchr::memchr;
@@ -105,6 +106,8 @@ pub struct Index {
     pub(crate) malformed: bool,
     /// The tags of From and To, which every element asks for many times; empty where there is none.
     pub(crate) tags: [Span; 2],
+    /// The first Via value, likewise.
+    pub(crate) via: Option<ViaSpans>,
 }
 
 const ABSENT: u16 = u16::MAX;
@@ -133,6 +136,7 @@ impl Index {
             crlf: 0,
             malformed: false,
             tags: [Span::default(); 2],
+            via: None,
         }
     }
 
@@ -168,6 +172,7 @@ impl Index {
         self.crlf = 0;
         self.malformed = false;
         self.tags = [Span::default(); 2];
+        self.via = None;
     }
 
     fn scan(&mut self, all: &[u8]) -> Result<(), ParseError> {
@@ -287,6 +292,10 @@ impl Index {
         let end = body + declared.unwrap_or(there).min(MAX_BODY + 1);
         self.body = Span::new(body, end);
         self.tags = [HeaderId::From, HeaderId::To].map(|id| self.tag_of(all, id));
+        self.via = self.first_of(HeaderId::Via).and_then(|entry| {
+            let via = Via::parse(Values::new(entry.value.of(all)).next()?)?;
+            Some(ViaSpans::of(via, |part| entry.value.locate(all, part)))
+        });
     }
 
     #[inline]

@@ -189,7 +189,7 @@ impl<'a> Msg<'a> {
     /// The first Via value: the hop that the message came from.
     #[inline]
     pub fn top_via(&self) -> Option<Via<'a>> {
-        Via::parse(Values::new(self.header(HeaderId::Via)?).next()?)
+        Some(self.index.via.as_ref()?.of_bytes(self.bytes))
     }
 
     /// All Via values from the top; `None` for one that cannot be read.

@@ -1,5 +1,6 @@
 //! One Via value (RFC 3261 §20.42).
 
+use super::index::Span;
 use super::params::Params;
 use crate::bytes::{LWS, head, is, number, same, skip_lws, span, tail, trim};
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +22,47 @@ pub struct Via<'a> {
     pub port: Option<u16>,
     /// Everything after sent-by.
     pub params: Params<'a>,
+}
+
+/// Where the parts of a Via value lie in a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ViaSpans {
+    raw: Span,
+    protocol: Span,
+    version: Span,
+    transport: Span,
+    host: Span,
+    port: Option<u16>,
+    params: Span,
+}
+
+impl ViaSpans {
+    /// Of a value in the message, with what tells where a part of it lies.
+    pub(crate) fn of(via: Via<'_>, place: impl Fn(&[u8]) -> Span) -> Self {
+        Self {
+            raw: place(via.raw),
+            protocol: place(via.protocol),
+            version: place(via.version),
+            transport: place(via.transport),
+            host: place(via.host),
+            port: via.port,
+            params: place(via.params.as_bytes()),
+        }
+    }
+
+    /// The value again.
+    #[inline]
+    pub(crate) fn of_bytes(self, bytes: &[u8]) -> Via<'_> {
+        Via {
+            raw: self.raw.of(bytes),
+            protocol: self.protocol.of(bytes),
+            version: self.version.of(bytes),
+            transport: self.transport.of(bytes),
+            host: self.host.of(bytes),
+            port: self.port,
+            params: Params::new(self.params.of(bytes)),
+        }
+    }
 }
 
 impl<'a> Via<'a> {

@@ -368,7 +368,8 @@ impl Layer {
         }
         let cancelled = if method == Method::Cancel { self.server_key(&msg, Method::Invite) } else { None };
         let (is_cancel, is_invite) = (method == Method::Cancel, method == Method::Invite);
-        let (message, hop) = super::response_path::stamp(message, from);
+        let (stamped, hop) = super::response_path::stamp(message.msg(), from);
+        let message = stamped.unwrap_or(message);
         let id = self.add_server(key, is_invite, hop);
         if is_cancel && (cancelled.is_some() || !self.pass_cancels) {
             self.receive_cancel(now, id, cancelled, message, sink);
@@ -379,7 +380,8 @@ impl Layer {
 
     fn receive_ack(&mut self, now: Time, from: Hop, message: Message, invite: Option<ServerId>) {
         let Some(id) = invite else {
-            let (message, _) = super::response_path::stamp(message, from);
+            let (stamped, _) = super::response_path::stamp(message.msg(), from);
+            let message = stamped.unwrap_or(message);
             return self.events.push_back(Event::Ack { message, from });
         };
         let Some(entry) = self.servers.get_mut(&id) else { return };

@@ -14,6 +14,7 @@ mod layer;
 mod machine;
 mod matching;
 mod response_path;
+mod stateless;
 mod timing;
 
 #[cfg(test)]
@@ -22,9 +23,9 @@ mod tests;
 pub use branch::{Branch, BranchKey};
 pub use layer::{ClientId, Event, Failure, Layer, ServerId};
 pub use machine::{Client, Server, Step, Timer};
+pub use stateless::{StatelessTags, respond_statelessly, stamped};
 pub use timing::Timing;
 
-use crate::{Message, Msg};
 use causeway_node::{Flow, Outbox};
 use std::net::SocketAddr;
 
@@ -68,41 +69,16 @@ pub struct Hop {
     pub transport: Transport,
 }
 
-/// Answers a request without a transaction (RFC 3261 §8.2.7): as a challenge or a refusal is best given, since it
-/// costs nothing to keep. `answer` makes the response; `received` and `rport` of the request are filled in. The To
-/// tag must be the same for each retransmission: [`stateless_tag`] is one.
-pub fn respond_statelessly(
-    from: Hop,
-    request: Message,
-    answer: impl FnOnce(Msg<'_>) -> Vec<u8>,
-    sink: &mut impl Sink,
-) {
-    let (request, hop) = response_path::stamp(request, from);
-    sink.send(&hop, &answer(request.msg()));
-}
-
-/// A request as a server takes it: with `received` and `rport` of its top Via filled in (RFC 3261 §18.2.1,
-/// RFC 3581 §4), for who forwards it without a transaction.
-pub fn stamped(request: Message, from: Hop) -> Message {
-    response_path::stamp(request, from).0
-}
-
-/// A To tag that depends on the request alone, hence is the same for its retransmissions (RFC 3261 §8.2.7).
-pub fn stateless_tag(request: Msg<'_>) -> [u8; 10] {
-    let parts = [request.top_via().and_then(|via| via.branch()), request.from_tag(), request.call_id()];
-    let bytes = parts.into_iter().flatten().flatten();
-    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    let mut tag = *b"cw00000000";
-    for (at, digit) in tag[2..].iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[(hash >> (28 - 4 * at)) as usize & 15];
-    }
-    tag
-}
-
 /// Takes messages that are to be sent now.
 pub trait Sink {
     /// Sends one message to one hop.
     fn send(&mut self, hop: &Hop, message: &[u8]);
+
+    /// The same for a message whose place among those for the hop does not matter, as that of an answer without a
+    /// transaction.
+    fn send_loose(&mut self, hop: &Hop, message: &[u8]) {
+        self.send(hop, message);
+    }
 }
 
 /// An outbox sends on datagram ports and plain connections. A hop through a tunnel needs an element that
