@@ -1,4 +1,5 @@
-//! What the benchmarks share: exact run times, memory, processes that end with their owner.
+//! What the benchmarks share: exact run times, memory, processes and network namespaces that end with their owner.
 
 pub mod cpu;
 pub mod process;
+pub mod space;

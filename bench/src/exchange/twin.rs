@@ -2,8 +2,9 @@
 //! virtual machine gets done changes by half from one ten seconds to the next, and for both alike.
 
 use crate::overload::Loaded;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use causeway_bench::process::Process;
+use causeway_bench::space::Space;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -22,44 +23,16 @@ pub struct Twin {
     _space: Space,
 }
 
-/// A network namespace with nothing but its loopback interface.
-struct Space(String);
-
-impl Space {
-    fn new() -> Result<Self> {
-        let name = format!("cwx{}", std::process::id());
-        ip(&["netns", "add", &name])?;
-        let space = Self(name);
-        ip(&["-n", &space.0, "link", "set", "lo", "up"])?;
-        Ok(space)
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        // It stays without harm if it cannot be removed.
-        let _ = ip(&["netns", "del", &self.0]);
-    }
-}
-
-fn ip(args: &[&str]) -> Result<()> {
-    let done = Command::new("ip").args(args).output().context("ip")?;
-    if !done.status.success() {
-        bail!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&done.stderr).trim());
-    }
-    Ok(())
-}
-
 impl Twin {
     /// Starts it; until it serves, and all is well, takes as long as a server of one's own.
     ///
     /// # Errors
     /// If no namespace can be made: it takes root.
     pub fn start() -> Result<Self> {
-        let space = Space::new()?;
+        let space = Space::new("cwx")?;
         // Not `ip netns exec`, which hides the control groups.
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", space.0)).arg(std::env::current_exe()?).arg("twin");
+        command.arg(format!("--net=/run/netns/{}", space.name())).arg(std::env::current_exe()?).arg("twin");
         let mut process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let asks = process.child().stdin.take();
         let out = process.child().stdout.take().context("no pipe")?;

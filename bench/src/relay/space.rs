@@ -4,53 +4,30 @@
 use crate::ours::{self, Place};
 use crate::wire::Wire;
 use crate::{Figure, WARM_UP, WINDOW, measure};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use causeway_bench::cpu;
+use causeway_bench::space::{Space, ip};
 use std::net::Ipv4Addr;
 use std::process::Command;
 
 /// Names the namespace to the generator's own process.
 const SPACE: &str = "CAUSEWAY_BENCH_SPACE";
 
-/// A namespace joined to ours by a pair of interfaces; it goes away when this is dropped.
-struct Space(String);
-
-impl Space {
-    fn new() -> Result<Self> {
-        let name = format!("cwr{}", std::process::id());
-        let space = Self(name.clone());
-        ip(&["netns", "add", &name])?;
-        ip(&["link", "add", &name, "type", "veth", "peer", "name", "contact", "netns", &name])?;
-        ip(&["addr", "add", "10.77.0.2/24", "dev", &name])?;
-        ip(&["link", "set", &name, "up"])?;
-        for args in
-            [&["addr", "add", "10.77.0.1/24", "dev", "contact"][..], &["link", "set", "contact", "up"]]
-        {
-            ip(&[&["-n", &name], args].concat())?;
-        }
-        ip(&["-n", &name, "link", "set", "lo", "up"])?;
-        Ok(space)
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        // The interfaces go with it.
-        let _ = ip(&["netns", "del", &self.0]);
-    }
-}
-
-fn ip(args: &[&str]) -> Result<()> {
-    let done = Command::new("ip").args(args).output().context("ip")?;
-    if !done.status.success() {
-        bail!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&done.stderr).trim());
-    }
-    Ok(())
+/// A namespace joined to ours by a pair of interfaces.
+fn joined() -> Result<Space> {
+    let space = Space::new("cwr")?;
+    let name = space.name();
+    ip(&["link", "add", name, "type", "veth", "peer", "name", "contact", "netns", name])?;
+    ip(&["addr", "add", "10.77.0.2/24", "dev", name])?;
+    ip(&["link", "set", name, "up"])?;
+    space.ip(&["addr", "add", "10.77.0.1/24", "dev", "contact"])?;
+    space.ip(&["link", "set", "contact", "up"])?;
+    Ok(space)
 }
 
 /// How each number of calls fares. The generator is a process of its own for each, with the wire as its standard input.
 pub fn many(numbers: &[usize], workers: usize) -> Result<()> {
-    let space = Space::new()?;
+    let space = joined()?;
     let folder = tempfile::tempdir()?;
     let script = folder.path().join("wire.py");
     std::fs::write(&script, include_str!("wire.py"))?;
@@ -59,8 +36,10 @@ pub fn many(numbers: &[usize], workers: usize) -> Result<()> {
     );
     for calls in numbers {
         let mut command = Command::new("python3");
-        command.arg(&script).args([&space.0, "10.78.0.1/24"]).arg(std::env::current_exe()?);
-        command.args(["wired", &calls.to_string(), "--workers", &workers.to_string()]).env(SPACE, &space.0);
+        command.arg(&script).args([space.name(), "10.78.0.1/24"]).arg(std::env::current_exe()?);
+        command
+            .args(["wired", &calls.to_string(), "--workers", &workers.to_string()])
+            .env(SPACE, space.name());
         if !command.status()?.success() {
             bail!("{calls} calls: the generator has failed");
         }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use causeway_bench::process::Process;
+use causeway_bench::space::Space;
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -40,7 +41,7 @@ pub enum Side {
 /// The path; it goes away when this is dropped.
 pub struct Path {
     _ends: [Process; 2],
-    names: [String; 2],
+    sides: [Space; 2],
     _folder: tempfile::TempDir,
 }
 
@@ -49,16 +50,12 @@ impl Path {
     /// If the kernel refuses, which it does to anybody but root.
     pub fn new(loss: Loss) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let names = ["customer", "operator"].map(|side| format!("cwv-{}-{side}", std::process::id()));
-        for name in &names {
-            run("ip", &["netns", "add", name])?;
-            run("ip", &["-n", name, "link", "set", "lo", "up"])?;
-        }
+        let sides = [Space::new("cwv-customer-")?, Space::new("cwv-operator-")?];
         // Whatever is in these networks is on this very host.
-        for (name, nets) in [(&names[0], &["10.8.0.0/16"][..]), (&names[1], &["10.7.0.0/16", "10.9.0.0/16"])]
+        for (side, nets) in [(&sides[0], &["10.8.0.0/16"][..]), (&sides[1], &["10.7.0.0/16", "10.9.0.0/16"])]
         {
             for net in nets {
-                run("ip", &["-n", name, "route", "add", "local", net, "dev", "lo"])?;
+                side.ip(&["route", "add", "local", net, "dev", "lo"])?;
             }
         }
         let script = folder.path().join("link.py");
@@ -67,53 +64,37 @@ impl Path {
         let (one, other) = (socket("one"), socket("other"));
         let numbers =
             [DELAY_MS.to_string(), loss.percent.to_string(), loss.burst.to_string(), SEED.to_string()];
-        let end = |name: &str, args: [&str; 5]| -> Result<Process> {
-            let mut command = within(name, "python3");
+        let end = |side: &Space, args: [&str; 5]| -> Result<Process> {
+            let mut command = within(side, "python3");
             command.arg(&script).args(args).args(&numbers).stdout(Stdio::piped());
             Process::start(&mut command)
         };
         let mut ends = [
-            end(&names[0], ["path0", "10.6.0.1", "10.6.0.2", &one, &other])?,
-            end(&names[1], ["path1", "10.6.0.2", "10.6.0.1", &other, &one])?,
+            end(&sides[0], ["path0", "10.6.0.1", "10.6.0.2", &one, &other])?,
+            end(&sides[1], ["path1", "10.6.0.2", "10.6.0.1", &other, &one])?,
         ];
         ends.iter_mut().try_for_each(ready)?;
-        for (name, device, nets) in [
-            (&names[0], "path0", &["10.7.0.0/16", "10.9.0.0/16"][..]),
-            (&names[1], "path1", &["10.8.0.0/16"]),
+        for (side, device, nets) in [
+            (&sides[0], "path0", &["10.7.0.0/16", "10.9.0.0/16"][..]),
+            (&sides[1], "path1", &["10.8.0.0/16"]),
         ] {
             for net in nets {
-                run("ip", &["-n", name, "route", "add", net, "dev", device])?;
+                side.ip(&["route", "add", net, "dev", device])?;
             }
         }
-        Ok(Self { _ends: ends, names, _folder: folder })
+        Ok(Self { _ends: ends, sides, _folder: folder })
     }
 
     /// A command that will run on one side.
     pub fn on(&self, side: Side, program: &str) -> Command {
-        within(&self.names[usize::from(side == Side::Operator)], program)
+        within(&self.sides[usize::from(side == Side::Operator)], program)
     }
 }
 
-impl Drop for Path {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = run("ip", &["netns", "del", name]);
-        }
-    }
-}
-
-fn within(namespace: &str, program: &str) -> Command {
+fn within(space: &Space, program: &str) -> Command {
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace, program]);
+    command.args(["netns", "exec", space.name(), program]);
     command
-}
-
-fn run(program: &str, args: &[&str]) -> Result<()> {
-    let done = Command::new(program).args(args).output().with_context(|| program.to_owned())?;
-    if !done.status.success() {
-        bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&done.stderr).trim());
-    }
-    Ok(())
 }
 
 /// Waits until a process says READY; what it says before is returned.

@@ -344,7 +344,7 @@ impl Node for Exchange {
         // What was handed over was judged by who received it.
         let handed = matches!(input, Input::Handed { .. });
         for (from, message) in arrived.drain(..) {
-            let elsewhere = self.owner_elsewhere(message.msg()).filter(|_| !handed);
+            let elsewhere = if handed { None } else { self.owner_elsewhere(message.msg()) };
             if elsewhere.is_none() && self.shed(ctx, from, message.msg(), out) {
                 continue;
             }
