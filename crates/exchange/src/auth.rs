@@ -87,23 +87,33 @@ impl Gatekeeper {
 
     /// Whether a request brings credentials for this realm, or some that cannot be read.
     pub fn is_given(&self, msg: Msg<'_>) -> bool {
-        self.given(msg).is_some()
+        values(msg).any(|value| self.is_for_us(value))
     }
 
-    /// The credentials of a request that are meant for this realm, or may be; those for others are none of our
-    /// business, whatever they look like (RFC 3261 §22.3).
-    fn given<'a>(&self, msg: Msg<'a>) -> Option<&'a [u8]> {
-        let register = msg.method() == Method::Register;
-        let header = if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
-        msg.all(header).find(|value| match digest::realm(value) {
-            Ok(realm) => realm.eq_ignore_ascii_case(self.realm.as_bytes()),
+    /// Whether a header value is meant for this realm, or may be; those for others are none of our business, whatever
+    /// they look like (RFC 3261 §22.3).
+    fn is_for_us(&self, value: &[u8]) -> bool {
+        match digest::realm(value) {
+            Ok(realm) => self.is_ours(&realm),
             Err(error) => error != DigestError::Scheme,
+        }
+    }
+
+    fn is_ours(&self, realm: &[u8]) -> bool {
+        realm.eq_ignore_ascii_case(self.realm.as_bytes())
+    }
+
+    /// The credentials that [`Gatekeeper::is_given`] speaks of.
+    fn given<'a>(&self, msg: Msg<'a>) -> Option<Result<Credentials<'a>, DigestError>> {
+        values(msg).find_map(|value| match Credentials::parse(value) {
+            Ok(credentials) => self.is_ours(&credentials.realm).then_some(Ok(credentials)),
+            Err(error) => self.is_for_us(value).then_some(Err(error)),
         })
     }
 
     /// Looks at a request's credentials for this realm, which a client brings.
     pub fn examine(&self, unix_ms: u64, config: &Config, keys: &Keys, msg: Msg<'_>, client: IpAddr) -> Auth {
-        let credentials = match self.given(msg).map(Credentials::parse) {
+        let credentials = match self.given(msg) {
             None => return Auth::Challenge { stale: false },
             Some(Err(_)) => return Auth::Malformed,
             Some(Ok(credentials)) => credentials,
@@ -145,6 +155,12 @@ impl Gatekeeper {
     fn is_good(&self, ticket: &Ticket) -> bool {
         !self.counts.iter().filter_map(|used| used.get(&ticket.nonce)).any(|last| *last >= ticket.count)
     }
+}
+
+/// Where a request of its kind has its credentials for us (RFC 3261 §22.2, §22.3).
+fn values(msg: Msg<'_>) -> impl Iterator<Item = &[u8]> {
+    let register = msg.method() == Method::Register;
+    msg.all(if register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization })
 }
 
 /// Whether a REGISTER is for the user of this name, and nobody else.

@@ -115,11 +115,15 @@ impl Location {
 
     /// Adds a binding, in place of that which it replaces, and returns what to store.
     pub fn set(&mut self, aor: &[u8], binding: Binding) -> Vec<Record> {
-        let new_key = key(aor, &binding);
-        let mut records = self.remove(aor, Which::of(&binding));
-        // The new value overwrites the old one; a removal is only needed under another key.
-        records.retain(|record| record.key != new_key);
-        records.push(binding.record(&new_key));
+        let which = Which::of(&binding);
+        let mut records = Vec::with_capacity(1);
+        for old in self.extract(aor, |old| which.is(old)) {
+            // The new value overwrites the old one; a removal is only needed under another key.
+            if !has_key_of(&old, &binding) {
+                records.push(Self::removal(aor, &old));
+            }
+        }
+        records.push(binding.record(key(aor, &binding)));
         self.put(aor, binding);
         records
     }
@@ -140,6 +144,15 @@ impl Location {
     }
 
     fn take_where(&mut self, aor: &[u8], ends: impl FnMut(&mut Binding) -> bool) -> Vec<Binding> {
+        let gone = self.extract(aor, ends);
+        if !gone.is_empty() && self.get(aor).is_empty() {
+            self.table.remove(aor);
+        }
+        gone
+    }
+
+    /// As [`Location::take_where`], but an address of record without bindings keeps its place, for another to come.
+    fn extract(&mut self, aor: &[u8], ends: impl FnMut(&mut Binding) -> bool) -> Vec<Binding> {
         let Some(bindings) = self.table.get_mut(aor) else { return Vec::new() };
         let gone: Vec<Binding> = bindings.extract_if(.., ends).collect();
         self.bindings -= gone.len();
@@ -147,9 +160,6 @@ impl Location {
             if !bindings.iter().any(|other| other.gruu == binding.gruu) {
                 self.seeds.remove(&binding.gruu);
             }
-        }
-        if bindings.is_empty() {
-            self.table.remove(aor);
         }
         gone
     }
@@ -198,6 +208,15 @@ fn key(aor: &[u8], binding: &Binding) -> Vec<u8> {
         0 => [aor, &[0], binding.contact.as_bytes()].concat(),
         reg_id => [aor, &[0], binding.instance.as_bytes(), b";", reg_id.to_string().as_bytes()].concat(),
     }
+}
+
+/// Whether two bindings of one address of record are stored under the same key.
+fn has_key_of(one: &Binding, other: &Binding) -> bool {
+    one.reg_id == other.reg_id
+        && match one.reg_id {
+            0 => one.contact == other.contact,
+            _ => one.instance == other.instance,
+        }
 }
 
 fn same_contact(a: &[u8], b: &[u8]) -> bool {

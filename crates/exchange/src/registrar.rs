@@ -6,7 +6,7 @@ use crate::location::{Location, Which};
 use crate::{dialog, gruu, shard};
 use causeway_node::{Ctx, Record};
 use causeway_sip::transaction::{Hop, Transport};
-use causeway_sip::{Contact, HeaderId, Msg, NameAddr, ResponseBuilder, Uri, response_to};
+use causeway_sip::{Contact, HeaderId, Msg, NameAddr, ResponseBuilder, Uri, addr_text, response_to};
 use causeway_store::record::Binding;
 
 /// What became of a REGISTER.
@@ -116,7 +116,7 @@ impl Registration<'_> {
                 call_id: call_id.clone(),
                 cseq,
                 path: path.clone(),
-                received: self.from.peer.to_string(),
+                received: addr_text(self.from.peer),
                 transport: transport_name(self.from.transport).to_owned(),
                 behind_nat: path.is_empty() && dialog::is_behind_nat(self.msg, self.from.peer.ip()),
                 gruu: self.seed(ctx, location.get(self.aor), &contact.instance, &call_id),
@@ -193,8 +193,8 @@ impl Registration<'_> {
             let left = binding.expires.saturating_sub(ctx.unix_ms).div_ceil(1000);
             let given = wants_gruu.then(|| gruu::params(self.config, self.keys, self.aor, binding)).flatten();
             let given = given.unwrap_or_default();
-            let value = format!("<{}>{}{given};expires={left}", binding.contact, binding.params);
-            response = response.header("Contact", value);
+            let parts = ["<", &binding.contact, ">", &binding.params, &given, ";expires=", &left.to_string()];
+            response = response.header("Contact", parts.concat());
         }
         if self.msg.has_token(HeaderId::Supported, b"path") {
             response = response.headers("Path", self.msg.values(HeaderId::Path));

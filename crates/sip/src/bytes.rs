@@ -1,6 +1,7 @@
 //! Small byte helpers that the grammars share: character classes, white space, numbers, quoted strings.
 
 use memchr::{memchr2, memchr3};
+use std::net::{IpAddr, SocketAddr};
 
 /// `token` of RFC 3261 §25.1.
 pub(crate) const TOKEN: u16 = 1;
@@ -222,6 +223,32 @@ pub(crate) fn push_number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(tail(&digits, digits.len() - used));
 }
 
+/// Appends an address, an IPv6 one without brackets.
+pub(crate) fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    let IpAddr::V4(v4) = ip else {
+        return out.extend_from_slice(ip.to_string().as_bytes());
+    };
+    for (at, part) in v4.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        push_number(out, part.into());
+    }
+}
+
+/// `192.0.2.1:5060` or `[2001:db8::1]:5060`, as [`SocketAddr`] is written, but without the formatting machinery: for what
+/// is written with every message.
+pub fn addr_text(addr: SocketAddr) -> String {
+    if addr.is_ipv6() {
+        return addr.to_string();
+    }
+    let mut out = Vec::with_capacity(24);
+    push_ip(&mut out, addr.ip());
+    out.push(b':');
+    push_number(&mut out, addr.port().into());
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Equality of a name in the case that we write ourselves and one from outside, whatever its case.
 #[inline]
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
@@ -260,6 +287,18 @@ mod tests {
         push_number(&mut out, 0);
         push_number(&mut out, u64::MAX);
         assert_eq!(out, b"018446744073709551615");
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_library_does() {
+        for text in ["0.0.0.0:0", "192.0.2.10:5060", "255.255.255.255:65535", "[2001:db8::1]:5060", "[::]:1"]
+        {
+            let addr: SocketAddr = text.parse().unwrap();
+            assert_eq!(addr_text(addr), text);
+            let mut ip = Vec::new();
+            push_ip(&mut ip, addr.ip());
+            assert_eq!(String::from_utf8(ip).unwrap(), addr.ip().to_string());
+        }
     }
 
     #[test]

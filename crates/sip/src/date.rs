@@ -11,19 +11,19 @@ pub fn rfc1123(unix_ms: u64) -> String {
     let days = seconds / 86_400;
     let weekday = DAYS.get((days % 7) as usize).copied().unwrap_or_default();
     let (year, month, day) = civil(days);
-    let month = [" ", MONTHS.get(month).copied().unwrap_or_default(), " "].concat();
-    let mut text = String::with_capacity(29);
+    let month = MONTHS.get(month).copied().unwrap_or_default();
     // Every REGISTER is answered with one: digit by digit, without the formatting machinery.
-    let mut two = |before: &str, number: u64| {
-        text.push_str(before);
-        text.extend([number / 10 % 10, number % 10].map(|digit| char::from(b'0' + digit as u8)));
-    };
-    two(weekday, day);
-    two(&month, year / 100);
-    two("", year);
-    two(" ", seconds / 3600 % 24);
-    two(":", seconds / 60 % 60);
-    two(":", seconds % 60);
+    let digits = |number: u64| [number / 10 % 10, number % 10].map(|digit| char::from(b'0' + digit as u8));
+    let mut text = String::with_capacity(29);
+    text.push_str(weekday);
+    text.extend(digits(day));
+    text.extend([" ", month, " "]);
+    text.extend(digits(year / 100));
+    text.extend(digits(year));
+    for (before, number) in [(' ', seconds / 3600 % 24), (':', seconds / 60 % 60), (':', seconds % 60)] {
+        text.push(before);
+        text.extend(digits(number));
+    }
     text.push_str(" GMT");
     text
 }
@@ -48,25 +48,19 @@ pub fn parse(text: &[u8]) -> Option<u64> {
     Some((days * 86_400 + hour * 3600 + minute * 60 + second) * 1000)
 }
 
-/// Year, month from 0, and day from 1 of a day since 1970-01-01, in the Gregorian calendar.
+/// Year, month from 0, and day from 1 of a day since 1970-01-01, in the Gregorian calendar. Years are counted from March
+/// on, so that the day that some lack is their last.
 fn civil(days: u64) -> (u64, usize, u64) {
-    let mut left = days;
-    // Whole cycles of 400 years first, so that any time takes few steps.
-    let mut year = 1970 + left / 146_097 * 400;
-    left %= 146_097;
-    while left >= year_length(year) {
-        left -= year_length(year);
-        year += 1;
-    }
-    let mut month = 0;
-    for length in month_lengths(year) {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    (year, month, left + 1)
+    const FROM_MARCH_OF_YEAR_0: u64 = 719_468;
+    let days = days + FROM_MARCH_OF_YEAR_0;
+    let (cycle, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Months from March on have 31 and 30 days in turn, but for two pairs of 31: 153 days for each five.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = (month + 2) % 12;
+    (cycle * 400 + year + u64::from(month < 2), month as usize, day)
 }
 
 fn month_lengths(year: u64) -> [u64; 12] {

@@ -52,6 +52,8 @@ pub struct Hub {
     tls: Option<SocketAddr>,
     role: validate::Role,
     tags: Option<StatelessTags>,
+    /// A message that is not needed any more: the next one is parsed in its buffers.
+    spare: Option<Message>,
     table: Table,
     ledger: Ledger,
     capture: Option<Box<Capture>>,
@@ -84,6 +86,7 @@ impl Hub {
             tls: None,
             role: validate::Role::Server,
             tags: None,
+            spare: None,
             table: Table::new(first + RESERVED, Self::FLOWS - RESERVED, Self::IDLE),
             ledger: Ledger::default(),
             capture: None,

@@ -8,9 +8,11 @@ pub trait Kind: Serialize + for<'a> Deserialize<'a> {
     const SPACE: &'static str;
 
     /// The record that stores it under `key`.
-    fn record(&self, key: &[u8]) -> causeway_node::Record {
-        let value = serde_json::to_vec(self).unwrap_or_default();
-        causeway_node::Record { space: Self::SPACE, key: key.to_vec(), value: Some(value) }
+    fn record(&self, key: impl Into<Vec<u8>>) -> causeway_node::Record {
+        let mut value = Vec::with_capacity(512);
+        let written = serde_json::to_writer(&mut value, self);
+        debug_assert!(written.is_ok(), "texts and numbers can be written, and a Vec takes them");
+        causeway_node::Record { space: Self::SPACE, key: key.into(), value: Some(value) }
     }
 
     /// The record that removes what is stored under `key`.

@@ -54,8 +54,8 @@ impl Entry {
 
     /// The address of record.
     pub fn aor(&self, login: &[u8]) -> String {
-        let scheme = if self.secure { "sips" } else { "sip" };
-        format!("{scheme}:{}", String::from_utf8_lossy(login))
+        let scheme = if self.secure { "sips:" } else { "sip:" };
+        [scheme, &String::from_utf8_lossy(login)].concat()
     }
 
     /// Whether an address of record has the scheme of this one.

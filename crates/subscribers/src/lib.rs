@@ -198,14 +198,22 @@ impl Subscribers {
     /// Whether a digest response is right.
     pub fn check(&mut self, credential: &Credential) -> Credentials {
         self.set_key(credential);
-        if self.freshen().is_err() {
-            return Credentials::Unavailable;
+        if let Some(verdict) = self.verdict(credential) {
+            return verdict;
         }
-        match self.entry() {
-            None => Credentials::Unknown,
-            Some(entry) if entry.proves(credential) => Credentials::Accepted(vec![entry.aor(&self.key)]),
-            Some(_) => Credentials::Wrong,
+        match self.freshen() {
+            Ok(()) => self.verdict(credential).unwrap_or(Credentials::Unknown),
+            Err(_) => Credentials::Unavailable,
         }
+    }
+
+    /// What the entry of `self.key` says, if it is known as it is now.
+    fn verdict(&self, credential: &Credential) -> Option<Credentials> {
+        let entry = self.entry()?;
+        Some(match entry.proves(credential) {
+            true => Credentials::Accepted(vec![entry.aor(&self.key)]),
+            false => Credentials::Wrong,
+        })
     }
 
     /// Whether there is a subscriber with this address of record, a canonical URI.

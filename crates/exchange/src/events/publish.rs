@@ -283,5 +283,5 @@ fn record_of(aor: &[u8], publication: &Publication) -> causeway_node::Record {
         device: publication.device.clone(),
         body: text::kept(&publication.body),
     };
-    value.record(&key(aor, &publication.name))
+    value.record(key(aor, &publication.name))
 }

@@ -173,7 +173,7 @@ impl Subscription {
             remote_cseq: self.dialog.remote_cseq.unwrap_or_default(),
             received: datagram.map(|hop| hop.peer.to_string()).unwrap_or_default(),
         };
-        value.record(&self.dialog.local_tag)
+        value.record(self.dialog.local_tag.as_slice())
     }
 
     /// The record that removes it.

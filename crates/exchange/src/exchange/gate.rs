@@ -6,7 +6,7 @@ use crate::auth::{Auth, Ticket};
 use crate::config::Foreign;
 use crate::identity::Sender;
 use crate::{route, throttle};
-use causeway_node::{Answer, Credentials, Ctx, Level, Lookup, Outbox, Question};
+use causeway_node::{Answer, Credential, Credentials, Ctx, Level, Lookup, Outbox, Question};
 use causeway_sip::transaction::{Hop, ServerId, Transport, respond_statelessly};
 use causeway_sip::{HeaderId, Message, Method, Msg, Uri, response_to};
 use std::net::IpAddr;
@@ -39,6 +39,10 @@ impl Exchange {
         from: Hop,
         out: &mut Outbox,
     ) {
+        if let Some((credential, ticket)) = self.shown.take() {
+            let client = self.client(message.msg(), from);
+            return self.prove(ctx, id, (credential, ticket), client, out);
+        }
         match self.demand(message.msg(), from) {
             Demand::Nothing(sender) => self.dispatch(ctx, id, message, sender, out),
             Demand::Refuse(status) => self.reply(ctx, id, status, out),
@@ -159,7 +163,10 @@ impl Exchange {
                 let fault = match self.gatekeeper.examine(unix_ms, &self.config, &self.keys, msg, client) {
                     Auth::Challenge { stale } => (challenge_kind(msg).0, stale),
                     Auth::Malformed => (400, false),
-                    Auth::Ask(..) => return None,
+                    Auth::Ask(credential, ticket) => {
+                        self.shown = Some((credential, ticket));
+                        return None;
+                    }
                 };
                 // The nonce of a request that is being served is used up by it.
                 (!self.core.knows(msg)).then_some(fault)
@@ -173,20 +180,30 @@ impl Exchange {
         match self.gatekeeper.examine(ctx.unix_ms, &self.config, &self.keys, message.msg(), client) {
             Auth::Challenge { stale } => self.challenge(ctx, id, message, stale, out),
             Auth::Malformed => self.reply(ctx, id, 400, out),
-            Auth::Ask(credential, ticket) => {
-                if !self.throttle.admits(&credential.username, client, ctx.unix_ms) {
-                    let wait = throttle::PAUSE_MS.div_ceil(1000).to_string();
-                    let warning: &[u8] = b"399 causeway \"too many wrong passwords\"";
-                    let headers = [("Retry-After", wait.as_bytes()), ("Warning", warning)];
-                    // Not 503, which proxies on the way make a 500 without Retry-After of (RFC 3261 §16.7 item 6).
-                    return self.reply_with(ctx, id, 500, &headers, out);
-                }
-                let account = credential.username.clone();
-                let waiting = Waiting::Credential { id, ticket, account, client };
-                if self.ask(waiting, Question::Credential(credential), out).is_none() {
-                    self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out);
-                }
-            }
+            Auth::Ask(credential, ticket) => self.prove(ctx, id, (credential, ticket), client, out),
+        }
+    }
+
+    /// Asks whether credentials are right that may be.
+    fn prove(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        (credential, ticket): (Box<Credential>, Ticket),
+        client: IpAddr,
+        out: &mut Outbox,
+    ) {
+        if !self.throttle.admits(&credential.username, client, ctx.unix_ms) {
+            let wait = throttle::PAUSE_MS.div_ceil(1000).to_string();
+            let warning: &[u8] = b"399 causeway \"too many wrong passwords\"";
+            let headers = [("Retry-After", wait.as_bytes()), ("Warning", warning)];
+            // Not 503, which proxies on the way make a 500 without Retry-After of (RFC 3261 §16.7 item 6).
+            return self.reply_with(ctx, id, 500, &headers, out);
+        }
+        let account = credential.username.clone();
+        let waiting = Waiting::Credential { id, ticket, account, client };
+        if self.ask(waiting, Question::Credential(credential), out).is_none() {
+            self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out);
         }
     }
 
@@ -196,7 +213,7 @@ impl Exchange {
         let peer = from.peer.ip();
         let relayed =
             peer == self.config.sip.ip() || self.proxies.iter().any(|network| network.contains(peer));
-        let before = msg.vias().flatten().nth(1).filter(|_| relayed);
+        let before = if relayed { msg.vias().flatten().nth(1) } else { None };
         let noted = before.and_then(|via| causeway_sip::parse_ip(via.received().unwrap_or(via.host)));
         match noted.unwrap_or(peer) {
             IpAddr::V6(ip) if ip.to_ipv4_mapped().is_none() => {

@@ -22,12 +22,14 @@ use crate::overload::Load;
 use crate::resolver::{Pending, Resolver};
 use crate::route;
 use crate::throttle::Throttle;
-use causeway_node::{Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers};
+use causeway_node::{
+    Credential, Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers,
+};
 use causeway_sip::hub::Hub;
 use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
 use causeway_sip::transaction::{ClientId, Hop, ServerId, StatelessTags};
-use causeway_sip::{Edit, Message, Method, Msg, Uri};
+use causeway_sip::{Edit, Message, Method, Msg, Uri, addr_text};
 use forking::{Plan, Unlocated, Way};
 use registering::Promise;
 use report::Counters;
@@ -83,6 +85,8 @@ pub struct Exchange {
     plans: HashMap<ServerId, Plan>,
     ringing: Timers<ServerId>,
     arrived: Vec<(Hop, Message)>,
+    /// The credentials of the message at hand, if they were looked at before it got its transaction.
+    shown: Option<(Box<Credential>, Ticket)>,
     waiting: HashMap<u64, Waiting>,
     questions: u64,
     promises: VecDeque<Promise>,
@@ -131,6 +135,7 @@ impl Exchange {
             plans: HashMap::new(),
             ringing: Timers::default(),
             arrived: Vec::new(),
+            shown: None,
             waiting: HashMap::new(),
             questions: 0,
             promises: VecDeque::new(),
@@ -284,7 +289,7 @@ impl Exchange {
                 }
                 (Method::Invite, None) => {
                     let account = sender.aors.first().map_or("", String::as_str);
-                    let source = self.core.from(id).map(|hop| hop.peer.to_string()).unwrap_or_default();
+                    let source = self.core.from(id).map(|hop| addr_text(hop.peer)).unwrap_or_default();
                     self.calls.begin(ctx.unix_ms, id, msg, account, &source);
                 }
                 (_, Some(_)) => self.calls.in_dialog(ctx.unix_ms, id, msg, out),
@@ -327,6 +332,30 @@ impl Exchange {
         (!shard.is_alone()).then(owner).filter(|owner| *owner != shard.own)
     }
 
+    /// Looks at a message before it costs a transaction. Says whether it needs none: it is refused, or another's.
+    fn is_done_with(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Hop,
+        message: &Message,
+        handed: bool,
+        out: &mut Outbox,
+    ) -> bool {
+        let elsewhere = if handed { None } else { self.owner_elsewhere(message.msg()) };
+        if elsewhere.is_none() && self.shed(ctx, from, message.msg(), out) {
+            return true;
+        }
+        if !handed && !self.hub.judge(&from, message, out) {
+            return true;
+        }
+        if let Some(owner) = elsewhere {
+            self.hub.hand(owner, &from, message.msg().bytes(), out);
+            return true;
+        }
+        self.turned_away_at_the_door(ctx, from, message, out)
+            || self.pass_statelessly(ctx, from, message, out)
+    }
+
     fn store_keys(&mut self, out: &mut Outbox) {
         if !self.keys_stored {
             let value = Some(self.keys.secret().to_vec());
@@ -344,23 +373,13 @@ impl Node for Exchange {
         // What was handed over was judged by who received it.
         let handed = matches!(input, Input::Handed { .. });
         for (from, message) in arrived.drain(..) {
-            let elsewhere = if handed { None } else { self.owner_elsewhere(message.msg()) };
-            if elsewhere.is_none() && self.shed(ctx, from, message.msg(), out) {
-                continue;
+            self.shown = None;
+            if self.is_done_with(ctx, from, &message, handed, out) {
+                self.hub.recycle(message);
+            } else {
+                self.core.receive(ctx, from, message, &mut self.hub.sink(out));
+                self.events(ctx, out);
             }
-            if !handed && !self.hub.judge(&from, &message, out) {
-                continue;
-            }
-            if let Some(owner) = elsewhere {
-                self.hub.hand(owner, &from, message.msg().bytes(), out);
-                continue;
-            }
-            if self.turned_away_at_the_door(ctx, from, &message, out)
-                || self.pass_statelessly(ctx, from, &message, out)
-            {
-                continue;
-            }
-            self.core.receive(ctx, from, message, &mut self.hub.sink(out));
         }
         self.arrived = arrived;
         match input {

@@ -85,7 +85,7 @@ impl Kept {
             headers: self.headers.iter().map(header).collect(),
             body: text::kept(&self.body),
         };
-        value.record(&key(aor, self.number))
+        value.record(key(aor, self.number))
     }
 
     /// The request that delivers it; a new transaction each time, of a new Call-ID.

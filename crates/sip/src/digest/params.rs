@@ -112,7 +112,10 @@ fn next(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 pub(super) fn push_quoted(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"=\"");
-    for &b in value {
+    // Hardly any has something to be escaped.
+    let plain = value.iter().position(|b| matches!(b, b'"' | b'\\' | b'\r' | b'\n')).unwrap_or(value.len());
+    out.extend_from_slice(head(value, plain));
+    for &b in tail(value, plain) {
         match b {
             b'"' | b'\\' => out.extend([b'\\', b]),
             b'\r' | b'\n' => out.push(b' '),

@@ -34,13 +34,20 @@ impl Hub {
             self.note(&hop, bytes, out);
             return true;
         }
-        let Ok(message) = Message::parse(bytes) else {
+        let Ok(message) = Message::parse_in(&mut self.spare, bytes) else {
             self.refused.garbage += 1;
             return false;
         };
         self.note(&hop, message.msg().bytes(), out);
         arrived.push((hop, message));
         true
+    }
+
+    /// Takes back a message that has been dealt with: if nobody has kept a copy, the next one needs no new buffers.
+    pub fn recycle(&mut self, message: Message) {
+        if message.is_small() {
+            self.spare = Some(message);
+        }
     }
 
     fn note(&mut self, hop: &Hop, message: &[u8], out: &mut Outbox) {

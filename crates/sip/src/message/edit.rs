@@ -3,9 +3,8 @@
 
 use super::index::{Entry, Span};
 use super::{Msg, Values, Via};
-use crate::bytes::{push_number, same};
+use crate::bytes::{push_ip, push_number, same};
 use crate::headers::HeaderId;
-use std::io::Write;
 use std::net::SocketAddr;
 
 /// One edit: cut `at..end` of the message and put `text` of the arena there.
@@ -222,7 +221,7 @@ impl Edit {
     /// or `rport` was asked for (§18.2.1, RFC 3581 §4), `rport` filled in. An older `received` is replaced.
     pub fn mark_received(&mut self, msg: Msg<'_>, from: SocketAddr) {
         let Some(via) = msg.top_via() else { return };
-        let rport = via.params.get(b"rport");
+        let rport = via.rport_param();
         if let Some(param) = rport {
             let port = u64::from(from.port());
             match param.value {
@@ -233,12 +232,12 @@ impl Edit {
                 }),
             }
         }
-        // Writing to a Vec cannot fail.
         match via.received() {
-            Some(old) => self.rewrite(msg, old, |out| drop(write!(out, "{}", from.ip()))),
+            Some(old) => self.rewrite(msg, old, |out| push_ip(out, from.ip())),
             None if rport.is_some() || via.host_ip() != Some(from.ip()) => {
                 self.rewrite(msg, via.raw.split_at(via.raw.len()).1, |out| {
-                    drop(write!(out, ";received={}", from.ip()));
+                    out.extend_from_slice(b";received=");
+                    push_ip(out, from.ip());
                 });
             }
             None => {}

@@ -1,7 +1,7 @@
 //! One Via value (RFC 3261 §20.42).
 
 use super::index::Span;
-use super::params::Params;
+use super::params::{Param, Params};
 use crate::bytes::{LWS, head, is, number, same, skip_lws, span, tail, trim};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -22,6 +22,35 @@ pub struct Via<'a> {
     pub port: Option<u16>,
     /// Everything after sent-by.
     pub params: Params<'a>,
+    marks: Marks<'a>,
+}
+
+/// The parameters that are asked for again and again, found in one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Marks<'a> {
+    branch: Option<&'a [u8]>,
+    received: Option<&'a [u8]>,
+    rport: Option<Param<'a>>,
+}
+
+impl<'a> Marks<'a> {
+    #[inline]
+    fn of(params: Params<'a>) -> Self {
+        let (mut branch, mut received, mut rport) = (None, None, None);
+        for param in params {
+            let (name, first) = match param.name.len() {
+                6 => (&b"branch"[..], &mut branch),
+                8 => (&b"received"[..], &mut received),
+                5 => (&b"rport"[..], &mut rport),
+                _ => continue,
+            };
+            if first.is_none() && same(name, param.name) {
+                *first = Some(param);
+            }
+        }
+        let value = |param: Option<Param<'a>>| param.and_then(|param| param.value);
+        Self { branch: value(branch), received: value(received), rport }
+    }
 }
 
 /// Where the parts of a Via value lie in a message.
@@ -34,6 +63,10 @@ pub(crate) struct ViaSpans {
     host: Span,
     port: Option<u16>,
     params: Span,
+    branch: Option<Span>,
+    received: Option<Span>,
+    /// Name and value.
+    rport: Option<(Span, Option<Span>)>,
 }
 
 impl ViaSpans {
@@ -47,6 +80,9 @@ impl ViaSpans {
             host: place(via.host),
             port: via.port,
             params: place(via.params.as_bytes()),
+            branch: via.marks.branch.map(&place),
+            received: via.marks.received.map(&place),
+            rport: via.marks.rport.map(|param| (place(param.name), param.value.map(&place))),
         }
     }
 
@@ -61,6 +97,14 @@ impl ViaSpans {
             host: self.host.of(bytes),
             port: self.port,
             params: Params::new(self.params.of(bytes)),
+            marks: Marks {
+                branch: self.branch.map(|span| span.of(bytes)),
+                received: self.received.map(|span| span.of(bytes)),
+                rport: self.rport.map(|(name, value)| Param {
+                    name: name.of(bytes),
+                    value: value.map(|span| span.of(bytes)),
+                }),
+            },
         }
     }
 }
@@ -95,7 +139,8 @@ impl<'a> Via<'a> {
             port = number(head(after, digits));
             rest = tail(after, digits);
         }
-        Some(Via { raw, protocol, version, transport, host, port, params: Params::new(rest) })
+        let params = Params::new(rest);
+        Some(Via { raw, protocol, version, transport, host, port, params, marks: Marks::of(params) })
     }
 
     /// `SIP / 2.0 /` with blanks or another protocol; the rest begins after the second slash.
@@ -109,7 +154,7 @@ impl<'a> Via<'a> {
     /// The transaction identifier of the hop.
     #[inline]
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params.value(b"branch").filter(|branch| !branch.is_empty())
+        self.marks.branch.filter(|branch| !branch.is_empty())
     }
 
     /// Whether the branch is one of RFC 3261 (§8.1.1.7): begins with the magic cookie and has something
@@ -121,12 +166,17 @@ impl<'a> Via<'a> {
 
     /// Where the message really came from, as the next hop saw it (§18.2.1).
     pub fn received(&self) -> Option<&'a [u8]> {
-        self.params.value(b"received")
+        self.marks.received
     }
 
     /// RFC 3581: `None` without `rport`, `Some(None)` for a request for it, `Some(Some(port))` when filled in.
     pub fn rport(&self) -> Option<Option<u16>> {
-        Some(self.params.get(b"rport")?.value.and_then(number))
+        Some(self.marks.rport?.value.and_then(number))
+    }
+
+    /// The `rport` parameter as it is written.
+    pub(crate) fn rport_param(&self) -> Option<Param<'a>> {
+        self.marks.rport
     }
 
     /// The multicast address that the response is to be sent to (§18.1.1).
@@ -198,6 +248,10 @@ mod tests {
         assert!(via.has_cookie());
         assert_eq!(Via::parse(b"SIP/2.0/UDP h;rport").unwrap().rport(), Some(None));
         assert_eq!(Via::parse(b"SIP/2.0/UDP h").unwrap().rport(), None);
+        let twice =
+            Via::parse(b"SIP/2.0/UDP h;Branch=a;received;rport=1;BRANCH=b;received=c;rport=2").unwrap();
+        assert_eq!((twice.branch(), twice.received()), (Some(&b"a"[..]), None), "the first counts");
+        assert_eq!(twice.rport(), Some(Some(1)));
     }
 
     /// Against the standard library.

@@ -153,14 +153,14 @@ impl Core {
         self
     }
 
-    /// How many requests are under way.
+    /// How many requests are under way, or were answered and are remembered for their repetitions.
     pub fn len(&self) -> usize {
-        self.contexts.len()
+        self.contexts.len().max(self.layer.count().1)
     }
 
-    /// Whether nothing is under way.
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.contexts.is_empty()
+        self.len() == 0
     }
 
     /// Whether every request has had its final response: what is left only waits for retransmissions.
@@ -168,7 +168,7 @@ impl Core {
         self.contexts.values().all(|context| context.answered)
     }
 
-    /// The request of a context, as it was received; of an INVITE as long as there is the context, of any other
+    /// The request of a context, as it was received: of an INVITE as long as there are its transactions, of any other
     /// request until it has been answered.
     pub fn request(&self, id: ServerId) -> Option<&Message> {
         self.contexts.get(&id)?.request.as_ref()
@@ -498,6 +498,7 @@ impl Core {
             context.set_answered();
         }
         self.cancel_branches(now, id, sink);
+        self.forget(id);
     }
 
     /// Turns the layer's events into the element's.
@@ -530,8 +531,8 @@ impl Core {
         match refusal {
             None => self.events.push_back(Event::Request { id, message, from }),
             Some((status, response)) => {
-                self.answer(now, id, status, &response, sink);
                 self.events.push_back(Event::Answered { id, status });
+                self.answer(now, id, status, &response, sink);
             }
         }
     }
@@ -565,12 +566,18 @@ impl Core {
         }
     }
 
-    /// Drops a context when its server transaction and all its client transactions are gone.
-    fn forget(&mut self, id: ServerId) {
+    /// Drops a context of which nothing more can come: its server transaction and all its client transactions are gone,
+    /// or it is none of an INVITE, has been answered, and waits for no branch; repetitions are the transactions' affair.
+    pub(super) fn forget(&mut self, id: ServerId) {
         let Some(context) = self.contexts.get(&id) else { return };
-        let idle = !context.branches.iter().any(|branch| self.owner.contains_key(&branch.client));
-        if idle && context.server_ended {
-            self.contexts.remove(&id);
+        let owned = || context.branches.iter().any(|branch| self.owner.contains_key(&branch.client));
+        let settled = !context.is_invite() && context.answered && !context.under_way();
+        if (settled || context.server_ended && !owned())
+            && let Some(context) = self.contexts.remove(&id)
+        {
+            for branch in &context.branches {
+                self.owner.remove(&branch.client);
+            }
             self.events.push_back(Event::Ended { id });
         }
     }

@@ -148,7 +148,7 @@ impl Core {
             return;
         };
         let response = response_to(request.msg(), status, None, Some(b"cw-proxy")).finish();
-        self.answer(now, id, status, &response, sink);
         self.events.push_back(Event::Answered { id, status });
+        self.answer(now, id, status, &response, sink);
     }
 }

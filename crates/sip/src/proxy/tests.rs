@@ -299,7 +299,7 @@ fn sequential_forking_asks_before_it_gives_up() {
 fn what_no_proxy_may_forward_is_refused() {
     let mut bench = Bench::new();
     let events = bench.receive(CALLER, request(Method::Options, "a", 0));
-    assert!(matches!(events[..], [Event::Answered { status: 483, .. }]), "{events:?}");
+    assert!(matches!(events[..], [Event::Answered { status: 483, .. }, Event::Ended { .. }]), "{events:?}");
     let text = String::from_utf8(request(Method::Options, "b", 70).into_bytes()).unwrap();
     let odd = text.replace("\r\nFrom", "\r\nProxy-Require: magic\r\nFrom");
     bench.receive(CALLER, Message::parse(odd).unwrap());
@@ -318,6 +318,31 @@ fn nothing_is_left_behind() {
     assert!(events.iter().any(|event| matches!(event, Event::Ended { .. })));
     assert!(bench.core.is_empty());
     assert_eq!(bench.core.deadline(), None);
+}
+
+/// What keeps the answer for repetitions is the transaction alone.
+#[test]
+fn an_answered_request_other_than_invite_is_forgotten_at_once_but_repeated() {
+    let mut bench = Bench::new();
+    let id = bench.fork(Method::Options, &[2, 3]);
+    let events = bench.respond(2, 200, &[]);
+    assert!(!events.iter().any(|event| matches!(event, Event::Ended { .. })), "a branch is still to answer");
+    assert_eq!((bench.core.from(id).is_some(), bench.core.is_over(id)), (true, true));
+    bench.respond(3, 200, &[]);
+    bench.run_for(Duration::from_secs(5));
+    assert!(bench.core.from(id).is_none() && bench.core.is_over(id));
+    bench.run_for(Duration::from_secs(100));
+    assert!(bench.core.is_empty());
+
+    let id = bench.fork(Method::Options, &[2]);
+    let events = bench.respond(2, 200, &[]);
+    assert!(matches!(events[..], [.., Event::Ended { .. }]), "{events:?}");
+    assert!(bench.core.from(id).is_none() && !bench.core.is_empty());
+    let events = bench.receive(CALLER, request(Method::Options, "a", 70));
+    assert!(events.is_empty(), "{events:?}");
+    assert_eq!(bench.answers(), [200, 200, 200]);
+    assert!(bench.run_for(Duration::from_secs(100)).is_empty(), "told once");
+    assert!(bench.core.is_empty());
 }
 
 /// A branch with a second place to go to, and a second of patience.

@@ -4,6 +4,7 @@ use super::branch::Branch;
 use super::forgetting::Forgetting;
 use super::machine::{Client, Server, Step, Timer};
 use super::matching::{may_answer, write_key};
+use super::shelf::{Place, Shelf};
 use super::{Hop, Sink, Timing};
 use crate::{Index, Message, Method, Msg};
 use causeway_node::{Flow, NumberMap, Time, Timers};
@@ -114,9 +115,28 @@ struct ServerEntry {
     hop: Hop,
     /// The timers that run and can be cancelled.
     armed: Armed,
-    key: u128,
-    /// The last response, as long as it may have to be repeated; empty after that.
-    last: Vec<u8>,
+    key: u64,
+    last: Last,
+}
+
+/// The last response of a server transaction, as long as it may have to be repeated.
+enum Last {
+    /// Nothing is repeated, as yet or any more.
+    Nothing,
+    /// To an INVITE, or provisional: kept for as long as somebody likes.
+    Own(Box<[u8]>),
+    /// The final one to another request, kept as long as timer J runs.
+    Shelved(Place),
+}
+
+impl ServerEntry {
+    fn repeat(&self, shelf: &Shelf, sink: &mut impl Sink) {
+        match &self.last {
+            Last::Nothing => {}
+            Last::Own(response) => sink.send(&self.hop, response),
+            Last::Shelved(place) => sink.send(&self.hop, shelf.get(*place)),
+        }
+    }
 }
 
 /// Which timers of a transaction run that can be cancelled.
@@ -148,12 +168,13 @@ pub struct Layer {
     timing: Timing,
     clients: NumberMap<ClientId, ClientEntry>,
     servers: NumberMap<ServerId, ServerEntry>,
-    /// Server transactions by the hash of what makes their requests the same. Its keys are secret and it has 128
-    /// bits: nobody finds two requests that collide.
-    by_request: NumberMap<u128, ServerId>,
-    hashers: [RandomState; 2],
+    /// Server transactions by the hash of what makes their requests the same. Its keys are secret, so that nobody finds
+    /// two requests that collide; by chance one of 2^64 / [`Layer::LIMIT`], some 10^14, is taken for another.
+    by_request: NumberMap<u64, ServerId>,
+    hasher: RandomState,
     timers: Timers<(Owner, Timer)>,
     forgetting: Forgetting<Owner>,
+    shelf: Shelf,
     events: VecDeque<Event>,
     serial: u64,
     scratch: Vec<u8>,
@@ -264,12 +285,14 @@ impl Layer {
         sink.send(&entry.hop, response);
         let (state, step) = entry.state.response(status, entry.hop.transport.reliable(), &self.timing);
         entry.state = state;
-        entry.last.clear();
-        if state.repeats() {
-            entry.last.extend_from_slice(response);
-        } else {
-            entry.last = Vec::new();
+        if let Last::Shelved(place) = entry.last {
+            self.shelf.take(place);
         }
+        entry.last = match state {
+            Server::Completed => Last::Shelved(self.shelf.put(response)),
+            _ if state.repeats() => Last::Own(response.into()),
+            _ => Last::Nothing,
+        };
         self.finish_server(now, id, &step);
         true
     }
@@ -356,9 +379,8 @@ impl Layer {
         if let Some(id) = known {
             if let Some(entry) = self.servers.get(&id)
                 && entry.state.request().resend
-                && !entry.last.is_empty()
             {
-                sink.send(&entry.hop, &entry.last);
+                entry.repeat(&self.shelf, sink);
             }
             return;
         }
@@ -477,7 +499,7 @@ impl Layer {
         let (state, step) = entry.state.timer(timer, &self.timing);
         entry.state = state;
         if step.resend {
-            sink.send(&entry.hop, &entry.last);
+            entry.repeat(&self.shelf, sink);
         }
         if step.timed_out {
             self.events.push_back(Event::Unacknowledged { id });
@@ -512,6 +534,9 @@ impl Layer {
                 self.events.push_back(Event::ServerEnded { id });
                 self.servers.remove(&id).map(|entry| {
                     self.by_request.remove(&entry.key);
+                    if let Last::Shelved(place) = entry.last {
+                        self.shelf.take(place);
+                    }
                     entry.armed
                 })
             }
@@ -524,19 +549,18 @@ impl Layer {
         }
     }
 
-    fn add_server(&mut self, key: u128, is_invite: bool, hop: Hop) -> ServerId {
+    fn add_server(&mut self, key: u64, is_invite: bool, hop: Hop) -> ServerId {
         self.serial += 1;
         let id = ServerId(self.serial);
         self.by_request.insert(key, id);
         let (state, armed) = (Server::start(is_invite), Armed::default());
-        self.servers.insert(id, ServerEntry { state, hop, armed, key, last: Vec::new() });
+        self.servers.insert(id, ServerEntry { state, hop, armed, key, last: Last::Nothing });
         id
     }
 
-    fn key(&mut self, msg: Msg<'_>, method: Method<'_>) -> u128 {
+    fn key(&mut self, msg: Msg<'_>, method: Method<'_>) -> u64 {
         write_key(&mut self.scratch, msg, method);
-        let [high, low] = self.hashers.each_ref().map(|hasher| u128::from(hasher.hash_one(&*self.scratch)));
-        high << 64 | low
+        self.hasher.hash_one(&*self.scratch)
     }
 
     fn server_key(&mut self, msg: &Msg<'_>, method: Method<'_>) -> Option<ServerId> {

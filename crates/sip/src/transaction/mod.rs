@@ -14,6 +14,7 @@ mod layer;
 mod machine;
 mod matching;
 mod response_path;
+mod shelf;
 mod stateless;
 mod timing;
 
