@@ -160,14 +160,12 @@ impl Keys {
 
     /// A nonce for a challenge given to a client at `unix_ms`: the time, and its proof.
     pub fn nonce(&self, unix_ms: u64, random: u32, client: IpAddr) -> String {
-        let mut stamp = [0; 20];
-        write_hex(&unix_ms.to_be_bytes()[2..], &mut stamp[..12]);
-        write_hex(&random.to_be_bytes(), &mut stamp[12..]);
-        let mut nonce = String::with_capacity(36);
-        nonce.extend(stamp.map(char::from));
-        let proof = self.of_nonce(&stamp, client);
-        nonce.extend(proof.iter().flat_map(|byte| digits(*byte)).map(char::from));
-        nonce
+        let mut nonce = vec![0; 36];
+        write_hex(&unix_ms.to_be_bytes()[2..], &mut nonce[..12]);
+        write_hex(&random.to_be_bytes(), &mut nonce[12..20]);
+        let proof = self.of_nonce(&nonce[..20], client);
+        write_hex(&proof, &mut nonce[20..]);
+        String::from_utf8(nonce).unwrap_or_default()
     }
 
     fn of_nonce(&self, stamp: &[u8], client: IpAddr) -> [u8; 8] {

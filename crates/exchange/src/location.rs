@@ -32,6 +32,11 @@ pub struct Which<'a> {
 }
 
 impl Which<'_> {
+    /// The one among these.
+    pub fn among(self, bindings: &[Binding]) -> Option<&Binding> {
+        bindings.iter().find(|binding| self.is(binding))
+    }
+
     fn is(&self, binding: &Binding) -> bool {
         match self.flow {
             Some((instance, reg_id)) => binding.reg_id == reg_id && binding.instance == instance,
@@ -93,10 +98,6 @@ impl Location {
         self.table.get(aor).map_or(&[], Vec::as_slice)
     }
 
-    /// One binding.
-    pub fn find(&self, aor: &[u8], which: Which<'_>) -> Option<&Binding> {
-        self.get(aor).iter().find(|binding| which.is(binding))
-    }
 
     /// The address of record whose device has this seed in its temporary GRUUs.
     pub fn of_seed(&self, seed: u64) -> Option<&[u8]> {

@@ -76,8 +76,11 @@ impl Registration<'_> {
 
     /// The records to store, and whether outbound was used.
     fn update(&self, ctx: &mut Ctx<'_>, location: &mut Location) -> Result<(Vec<Record>, bool), Refusal> {
-        let contacts: Vec<Contact<'_>> =
-            self.msg.contacts().collect::<Option<_>>().ok_or(Refusal(400, reason("unreadable Contact")))?;
+        let contacts: Vec<Contact<'_>> = self
+            .msg
+            .contacts()
+            .collect::<Option<_>>()
+            .ok_or_else(|| Refusal(400, reason("unreadable Contact")))?;
         let call_id = text(self.msg.call_id().unwrap_or_default());
         let cseq = self.msg.cseq().map_or(0, |cseq| cseq.number);
         let late = |known: &Binding| known.call_id == call_id && cseq <= known.cseq;
@@ -93,11 +96,12 @@ impl Registration<'_> {
             return Ok((location.remove_where(self.aor, |_| true), false));
         }
         let wanted = self.read_contacts(&contacts)?;
-        if wanted.iter().any(|contact| location.find(self.aor, contact.which()).is_some_and(late)) {
+        let known = location.get(self.aor);
+        if wanted.iter().any(|contact| contact.which().among(known).is_some_and(late)) {
             return Err(disorder());
         }
-        let new = wanted.iter().filter(|c| c.expires > 0 && location.find(self.aor, c.which()).is_none());
-        if location.get(self.aor).len() + new.count() > self.config.policy.contacts {
+        let new = wanted.iter().filter(|c| c.expires > 0 && c.which().among(known).is_none());
+        if known.len() + new.count() > self.config.policy.contacts {
             return Err(Refusal(403, reason("too many contacts")));
         }
         let outbound = wanted.iter().any(|contact| contact.reg_id != 0);
@@ -119,7 +123,7 @@ impl Registration<'_> {
                 received: addr_text(self.from.peer),
                 transport: transport_name(self.from.transport).to_owned(),
                 behind_nat: path.is_empty() && dialog::is_behind_nat(self.msg, self.from.peer.ip()),
-                gruu: self.seed(ctx, location.get(self.aor), &contact.instance, &call_id),
+                gruu: self.seed(ctx, location, &contact.instance, &call_id),
                 since: ctx.unix_ms,
                 instance: contact.instance,
                 reg_id: contact.reg_id,
@@ -174,13 +178,13 @@ impl Registration<'_> {
     }
 
     /// RFC 5627 §5.3: the temporary GRUUs of a device go on as long as it registers with one Call-ID.
-    fn seed(&self, ctx: &mut Ctx<'_>, known: &[Binding], instance: &str, call_id: &str) -> u64 {
-        let same = |binding: &&Binding| binding.instance == instance && binding.call_id == call_id;
-        let known = known.iter().find(same).map(|binding| binding.gruu);
-        match instance {
-            "" => 0,
-            _ => known.unwrap_or_else(|| shard::seed(self.keys, self.aor, ctx.rng.next_u64())),
+    fn seed(&self, ctx: &mut Ctx<'_>, location: &Location, instance: &str, call_id: &str) -> u64 {
+        if instance.is_empty() {
+            return 0;
         }
+        let same = |binding: &&Binding| binding.instance == instance && binding.call_id == call_id;
+        let known = location.get(self.aor).iter().find(same);
+        known.map_or_else(|| shard::seed(self.keys, self.aor, ctx.rng.next_u64()), |binding| binding.gruu)
     }
 
     /// The 200: all present bindings with the time that they have left, and what else the user agent understands.

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::dialog::{self, Inside};
 use crate::keys::Keys;
 use causeway_sip::transaction::Transport;
-use causeway_sip::{HeaderId, Method, Msg, Uri};
+use causeway_sip::{HeaderId, Method, Msg, Uri, Via};
 use std::net::SocketAddr;
 
 /// Whether a URI names this exchange: its domain, or the very address it listens on.
@@ -116,17 +116,23 @@ pub fn loop_hash(seed: u64, msg: Msg<'_>) -> u64 {
     hash
 }
 
-/// Whether the request has passed here with the same destination before: its own Via of then still says so.
-pub fn has_looped(sent_by: &[u8], hash: u64, msg: Msg<'_>) -> bool {
-    let ours = msg.vias().flatten().filter(|via| {
-        // `host:port` of the Via against ours, without building either.
-        sent_by.strip_prefix(via.host).is_some_and(|rest| {
-            let port = rest.strip_prefix(b":").and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
-            port == Some(via.port.unwrap_or(5060))
-        })
-    });
-    ours.filter_map(|via| via.branch()).any(|branch| {
-        let suffix = branch.rsplit(|byte| *byte == b'-').next().and_then(|hex| std::str::from_utf8(hex).ok());
-        suffix.is_some_and(|hex| hex.len() == 16 && u64::from_str_radix(hex, 16) == Ok(hash))
+/// Whether the request has passed here, under one of its own names, with the same destination before: its own Via of
+/// then still says so.
+pub fn has_looped(own: [&[u8]; 2], hash: u64, msg: Msg<'_>) -> bool {
+    msg.vias().flatten().any(|via| {
+        let suffix = || {
+            let suffix = via.branch()?.rsplit(|byte| *byte == b'-').next()?;
+            std::str::from_utf8(suffix).ok().filter(|hex| hex.len() == 16)
+        };
+        own.iter().any(|own| is_sent_by(own, &via))
+            && suffix().is_some_and(|hex| u64::from_str_radix(hex, 16) == Ok(hash))
+    })
+}
+
+/// `host:port` against that of a Via, without building either.
+fn is_sent_by(own: &[u8], via: &Via<'_>) -> bool {
+    own.strip_prefix(via.host).is_some_and(|rest| {
+        let port = rest.strip_prefix(b":").and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
+        port == Some(via.port.unwrap_or(5060))
     })
 }

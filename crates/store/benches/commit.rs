@@ -68,7 +68,7 @@ fn record(number: usize, round: u64) -> Record {
          \"cseq\":{round},\"received\":\"192.0.2.17:5060\",\"gruu\":{number},\"since\":{round}}}",
         1_700_000_000_000 + round
     );
-    Binding::read(json.as_bytes()).unwrap().record(&key)
+    Binding::read(json.as_bytes()).unwrap().record(key)
 }
 
 /// Processor time of this process in microseconds, ended threads included.

@@ -67,7 +67,7 @@ fn record(number: usize) -> Record {
         created: 1_700_000_000,
     };
     let uri = format!("sip:user{number}@example.com");
-    subscriber.record(&Uri::parse(uri.as_bytes()).unwrap().aor())
+    subscriber.record(Uri::parse(uri.as_bytes()).unwrap().aor())
 }
 
 /// Memory in use, bytes.

@@ -21,6 +21,14 @@ pub(super) enum Demand {
     Refuse(u16),
 }
 
+/// What was found at the door about a request that is let in, so that nobody looks again.
+pub(super) enum Found {
+    /// It needs no credentials: it goes on for this sender.
+    Sender(Sender),
+    /// Credentials that may be right.
+    Credential(Box<Credential>, Ticket),
+}
+
 /// The registrar challenges as the server that it is, all else is challenged by the proxy (RFC 3261 §22.3).
 fn challenge_kind(msg: Msg<'_>) -> (u16, &'static str) {
     match msg.method() {
@@ -39,9 +47,13 @@ impl Exchange {
         from: Hop,
         out: &mut Outbox,
     ) {
-        if let Some((credential, ticket)) = self.shown.take() {
-            let client = self.client(message.msg(), from);
-            return self.prove(ctx, id, (credential, ticket), client, out);
+        match self.found.take() {
+            Some(Found::Sender(sender)) => return self.dispatch(ctx, id, message, sender, out),
+            Some(Found::Credential(credential, ticket)) => {
+                let client = self.client(message.msg(), from);
+                return self.prove(ctx, id, (credential, ticket), client, out);
+            }
+            None => {}
         }
         match self.demand(message.msg(), from) {
             Demand::Nothing(sender) => self.dispatch(ctx, id, message, sender, out),
@@ -142,36 +154,39 @@ impl Exchange {
         true
     }
 
-    /// What a request is turned away with, everything else being right; and whether its nonce is at fault.
+    /// What a request is turned away with, everything else being right; and whether its nonce is at fault. Of one that is
+    /// let in, `self.found` says why.
     fn fault(&mut self, unix_ms: u64, msg: Msg<'_>, from: Hop) -> Option<(u16, bool)> {
-        let given = self.gatekeeper.is_given(msg);
-        // Only the answers to an INVITE are repeated unasked: others with credentials need no second look.
-        if given && msg.method() != Method::Invite || msg.max_forwards() == Some(0) {
+        if msg.max_forwards() == Some(0) || msg.method() == Method::Options && self.is_for_us(msg) {
             return None;
         }
-        let uri = Uri::parse(msg.request_uri()).filter(|uri| uri.scheme.is_sip());
-        let to_us = uri.is_some_and(|uri| uri.user.is_none() && route::is_local(&self.config, &uri));
-        if msg.method() == Method::Options && to_us {
-            return None;
-        }
-        match self.demand(msg, from) {
-            Demand::Nothing(_) => None,
-            Demand::Refuse(status) => (!self.core.knows(msg)).then_some((status, false)),
-            Demand::Credentials if !given => Some((challenge_kind(msg).0, false)),
+        let fault = match self.demand(msg, from) {
+            Demand::Nothing(sender) => {
+                self.found = Some(Found::Sender(sender));
+                return None;
+            }
+            Demand::Refuse(status) => (status, false),
             Demand::Credentials => {
                 let client = self.client(msg, from);
-                let fault = match self.gatekeeper.examine(unix_ms, &self.config, &self.keys, msg, client) {
-                    Auth::Challenge { stale } => (challenge_kind(msg).0, stale),
+                match self.gatekeeper.examine(unix_ms, &self.config, &self.keys, msg, client) {
+                    Auth::Challenge { stale: false } => return Some((challenge_kind(msg).0, false)),
+                    Auth::Challenge { stale: true } => (challenge_kind(msg).0, true),
                     Auth::Malformed => (400, false),
                     Auth::Ask(credential, ticket) => {
-                        self.shown = Some((credential, ticket));
+                        self.found = Some(Found::Credential(credential, ticket));
                         return None;
                     }
-                };
-                // The nonce of a request that is being served is used up by it.
-                (!self.core.knows(msg)).then_some(fault)
+                }
             }
-        }
+        };
+        // The nonce of a request that is being served is used up by it.
+        (!self.core.knows(msg)).then_some(fault)
+    }
+
+    /// Whether a request is for this server itself.
+    fn is_for_us(&self, msg: Msg<'_>) -> bool {
+        let uri = Uri::parse(msg.request_uri()).filter(|uri| uri.scheme.is_sip() && uri.user.is_none());
+        uri.is_some_and(|uri| route::is_local(&self.config, &uri))
     }
 
     /// Asks for credentials, or whether those given are right.

@@ -22,15 +22,14 @@ use crate::overload::Load;
 use crate::resolver::{Pending, Resolver};
 use crate::route;
 use crate::throttle::Throttle;
-use causeway_node::{
-    Credential, Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers,
-};
+use causeway_node::{Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers};
 use causeway_sip::hub::Hub;
 use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
 use causeway_sip::transaction::{ClientId, Hop, ServerId, StatelessTags};
 use causeway_sip::{Edit, Message, Method, Msg, Uri, addr_text};
 use forking::{Plan, Unlocated, Way};
+use gate::Found;
 use registering::Promise;
 use report::Counters;
 use serving::Unsent;
@@ -85,8 +84,8 @@ pub struct Exchange {
     plans: HashMap<ServerId, Plan>,
     ringing: Timers<ServerId>,
     arrived: Vec<(Hop, Message)>,
-    /// The credentials of the message at hand, if they were looked at before it got its transaction.
-    shown: Option<(Box<Credential>, Ticket)>,
+    /// About the message at hand, before it got its transaction.
+    found: Option<Found>,
     waiting: HashMap<u64, Waiting>,
     questions: u64,
     promises: VecDeque<Promise>,
@@ -135,7 +134,7 @@ impl Exchange {
             plans: HashMap::new(),
             ringing: Timers::default(),
             arrived: Vec::new(),
-            shown: None,
+            found: None,
             waiting: HashMap::new(),
             questions: 0,
             promises: VecDeque::new(),
@@ -248,7 +247,7 @@ impl Exchange {
             return self.reply(ctx, id, 416, out);
         };
         let hash = route::loop_hash(self.loop_seed, msg);
-        if [&self.sent_by, &self.sent_by_tls].iter().any(|own| route::has_looped(own, hash, msg)) {
+        if route::has_looped([&self.sent_by, &self.sent_by_tls], hash, msg) {
             return self.reply(ctx, id, 482, out);
         }
         let to_us = route::is_local(&self.config, &uri) && uri.user.is_none();
@@ -373,7 +372,7 @@ impl Node for Exchange {
         // What was handed over was judged by who received it.
         let handed = matches!(input, Input::Handed { .. });
         for (from, message) in arrived.drain(..) {
-            self.shown = None;
+            self.found = None;
             if self.is_done_with(ctx, from, &message, handed, out) {
                 self.hub.recycle(message);
             } else {

@@ -194,7 +194,11 @@ impl<'a> Msg<'a> {
 
     /// All Via values from the top; `None` for one that cannot be read.
     pub fn vias(&self) -> impl Iterator<Item = Option<Via<'a>>> + use<'a> {
-        self.values(HeaderId::Via).map(Via::parse)
+        let top = self.top_via();
+        self.values(HeaderId::Via).map(move |value| match top {
+            Some(via) if std::ptr::eq(via.raw, value) => top,
+            _ => Via::parse(value),
+        })
     }
 
     /// From.
