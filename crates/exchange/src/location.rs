@@ -98,7 +98,6 @@ impl Location {
         self.table.get(aor).map_or(&[], Vec::as_slice)
     }
 
-
     /// The address of record whose device has this seed in its temporary GRUUs.
     pub fn of_seed(&self, seed: u64) -> Option<&[u8]> {
         self.seeds.get(&seed).map(|aor| &**aor)
