@@ -252,11 +252,9 @@ impl Exchange {
     ) {
         let Unlocated { id, way, rest: mut target, pending } = unlocated;
         let location = self.resolver.go_on(ctx.now, pending, records, ttl, ctx.rng);
-        let Some(plan) = self.plans.get_mut(&id) else { return };
+        // The plan of one that is over does not count any more.
+        let Some(plan) = self.plans.get_mut(&id).filter(|_| !self.core.is_over(id)) else { return };
         plan.unlocated -= 1;
-        if self.core.is_over(id) {
-            return;
-        }
         if plan.over_time {
             return self.next_group(ctx, id, out);
         }
@@ -375,6 +373,16 @@ impl Exchange {
         self.edit.clear();
         grant_session(&mut self.edit, message, session);
         self.core.relay(ctx.now, id, message, &mut self.edit, &mut self.hub.sink(out));
+        if status >= 200 {
+            self.drop_plan(id);
+        }
+    }
+
+    /// Nothing is tried any more. A 2xx that is repeated is to be granted the session of the first.
+    fn drop_plan(&mut self, id: ServerId) {
+        if let Some(session) = self.plans.remove(&id).and_then(|plan| plan.session) {
+            self.plans.insert(id, Plan { session: Some(session), ..Plan::default() });
+        }
     }
 
     /// The caller has given up: nothing further is tried.

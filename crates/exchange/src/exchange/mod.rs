@@ -22,7 +22,9 @@ use crate::overload::Load;
 use crate::resolver::{Pending, Resolver};
 use crate::route;
 use crate::throttle::Throttle;
-use causeway_node::{Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, Status, Time, Timers};
+use causeway_node::{
+    Ctx, Flow, Input, Metrics, Node, NumberMap, Outbox, Question, Record, Status, Time, Timers,
+};
 use causeway_sip::hub::Hub;
 use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
@@ -81,7 +83,7 @@ pub struct Exchange {
     hub: Hub,
     tags: StatelessTags,
     core: Core,
-    plans: HashMap<ServerId, Plan>,
+    plans: NumberMap<ServerId, Plan>,
     ringing: Timers<ServerId>,
     arrived: Vec<(Hop, Message)>,
     /// About the message at hand, before it got its transaction.
@@ -130,8 +132,8 @@ impl Exchange {
             calls: Calls::default(),
             hub: hub(&config, &tags),
             tags,
-            core: Core::new(config.timing),
-            plans: HashMap::new(),
+            core: Core::new(config.timing).dropping_answered(),
+            plans: NumberMap::default(),
             ringing: Timers::default(),
             arrived: Vec::new(),
             found: None,

@@ -58,7 +58,7 @@ pub(super) enum BranchState {
 #[derive(Debug)]
 pub(super) struct Context {
     /// As it was received; gone once a request other than INVITE has been answered, when nothing can come of it
-    /// any more.
+    /// any more, and an INVITE too where nobody asks for it after that.
     pub(super) request: Option<Message>,
     invite: bool,
     pub(super) from: Hop,

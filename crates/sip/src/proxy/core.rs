@@ -135,6 +135,8 @@ pub struct Core {
     pub(super) own: HashSet<ClientId>,
     pub(super) events: VecDeque<Event>,
     strays: bool,
+    /// Whether nobody asks for the request of an INVITE that has been answered.
+    drops_answered: bool,
     scratch: Vec<u8>,
     via: Vec<u8>,
 }
@@ -153,6 +155,13 @@ impl Core {
         self
     }
 
+    /// Keeps no request that has been answered: for who does not need an INVITE for 2xx responses that come after the first,
+    /// as repetitions do. Most of what a busy proxy keeps would be these.
+    pub fn dropping_answered(mut self) -> Self {
+        self.drops_answered = true;
+        self
+    }
+
     /// How many requests are under way, or were answered and are remembered for their repetitions.
     pub fn len(&self) -> usize {
         self.contexts.len().max(self.layer.count().1)
@@ -168,8 +177,8 @@ impl Core {
         self.contexts.values().all(|context| context.answered)
     }
 
-    /// The request of a context, as it was received: of an INVITE as long as there are its transactions, of any other
-    /// request until it has been answered.
+    /// The request of a context, as it was received, until it has been answered; of an INVITE as long as there are its
+    /// transactions, but for [`Core::dropping_answered`].
     pub fn request(&self, id: ServerId) -> Option<&Message> {
         self.contexts.get(&id)?.request.as_ref()
     }
@@ -496,6 +505,7 @@ impl Core {
     pub(super) fn set_answered(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
         if let Some(context) = self.contexts.get_mut(&id) {
             context.set_answered();
+            context.request.take_if(|_| self.drops_answered);
         }
         self.cancel_branches(now, id, sink);
         self.forget(id);
