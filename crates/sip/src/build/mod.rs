@@ -31,11 +31,11 @@ fn finish(mut out: Vec<u8>, body: &Option<(Vec<u8>, Vec<u8>)>, step: usize) -> V
         None => b"",
     };
     out.extend_from_slice(b"Content-Length: ");
-    let blanks = out.len();
+    let digits = content.len().checked_ilog10().unwrap_or(0) as usize + 1;
+    let length = out.len() + digits + 4 + content.len();
+    out.resize(out.len() + length.next_multiple_of(step) - length, b' ');
     push_number(&mut out, content.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(content);
-    let short = out.len().next_multiple_of(step) - out.len();
-    out.splice(blanks..blanks, std::iter::repeat_n(b' ', short));
     out
 }

@@ -54,15 +54,15 @@ pub fn response_to(
 
 /// Copies all lines with this id, folds and spelling as they are.
 fn copy(out: &mut Vec<u8>, request: Msg<'_>, id: HeaderId) {
-    for header in request.headers().filter(|header| header.id == id) {
-        push_line(out, header.line);
+    for entry in request.index().entries_of(id) {
+        push_line(out, entry.line.of(request.bytes()));
     }
 }
 
 /// Copies the first line only: a second one would make the answer as broken as the request.
 fn copy_first(out: &mut Vec<u8>, request: Msg<'_>, id: HeaderId) {
-    if let Some(header) = request.headers().find(|header| header.id == id) {
-        push_line(out, header.line);
+    if let Some(entry) = request.index().first_of(id) {
+        push_line(out, entry.line.of(request.bytes()));
     }
 }
 

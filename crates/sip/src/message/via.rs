@@ -212,16 +212,22 @@ pub fn parse_ip(host: &[u8]) -> Option<IpAddr> {
 
 /// Four numbers of at most 255 without leading zeros.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0; 4];
-    let mut parts = text.split(|&b| b == b'.');
-    for octet in &mut octets {
-        let part = parts.next().filter(|part| part.len() <= 3)?;
-        if let [b'0', _, ..] = part {
-            return None;
-        }
-        *octet = number(part)?;
+    let mut octets = [0_u8; 4];
+    let (mut at, mut value) = (0, None);
+    for &b in text {
+        value = match (b, value) {
+            (b'0'..=b'9', None) => Some(b - b'0'),
+            (b'0'..=b'9', Some(1..)) => Some(value?.checked_mul(10)?.checked_add(b - b'0')?),
+            (b'.', Some(number)) => {
+                *octets.get_mut(at)? = number;
+                at += 1;
+                None
+            }
+            _ => return None,
+        };
     }
-    parts.next().is_none().then(|| octets.into())
+    *octets.get_mut(at)? = value?;
+    (at == 3).then(|| octets.into())
 }
 
 #[cfg(test)]

@@ -26,8 +26,9 @@ pub(super) fn write_key(key: &mut Vec<u8>, msg: Msg<'_>, method: Method<'_>) {
     let branch = via.as_ref().and_then(|via| via.branch()).unwrap_or_default();
     part(key, branch);
     if let Some(via) = &via {
-        key.push(0);
-        key.extend(via.host.iter().map(u8::to_ascii_lowercase));
+        let start = key.len() + 1;
+        part(key, via.host);
+        key[start..].make_ascii_lowercase();
         part(key, &via.port.unwrap_or(0).to_be_bytes());
     }
     if !branch.starts_with(b"z9hG4bK") {

@@ -43,13 +43,12 @@ impl StatelessTags {
     /// The tag for the answer to a request. It depends on the request alone, hence is the same for its retransmissions.
     pub fn tag(&self, request: Msg<'_>) -> [u8; 16] {
         let parts = [request.top_via().and_then(|via| via.branch()), request.from_tag(), request.call_id()];
-        let words = parts.iter().flatten().flat_map(|part| part.chunks(8)).map(|chunk| {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u64::from_le_bytes(word)
+        let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        let hash = parts.into_iter().flatten().fold(0, |hash, part| {
+            let (words, rest) = part.as_chunks::<8>();
+            let hash = words.iter().fold(hash, |hash, word| add(hash, u64::from_le_bytes(*word)));
+            add(hash, rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)))
         });
-        let hash =
-            words.fold(0_u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95));
         let mut tag = [0; 16];
         let (prefix, digits) = tag.split_at_mut(8);
         prefix.copy_from_slice(&self.0.needle()[Self::PARAM.len()..]);
