@@ -1,10 +1,14 @@
 //! Kamailio as the operator's SIP server: a plain registrar and record-routing stateful proxy.
 
 use crate::lab::{Host, Lab};
-use crate::process::{PATIENCE, Process, until};
+use crate::process::{PATIENCE, Process, signal, until};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long it may take to end; as a rule it takes less than a second.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// How it treats Path (RFC 3327).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +75,19 @@ impl Kamailio {
 
 impl Drop for Kamailio {
     fn drop(&mut self) {
-        // It is several processes: killed before it has ended them, it leaves them with its sockets. If it does not
-        // end even so, the next one says that its port is taken.
-        let _ = self.process.terminate(PATIENCE);
+        // It is several processes, of which now and then one hangs in its own signal handler: whoever is left when the
+        // first is killed would keep the sockets.
+        if self.process.terminate(ENDING).is_err() {
+            children(self.process.pid()).for_each(|child| signal(child, "-KILL"));
+        }
     }
+}
+
+/// The processes that one has started.
+fn children(pid: u32) -> impl Iterator<Item = u32> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let numbers: Vec<u32> = listed.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect();
+    numbers.into_iter()
 }
 
 /// What `kamailio -v` says of its version.
