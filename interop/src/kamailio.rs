@@ -78,16 +78,12 @@ impl Drop for Kamailio {
         // It is several processes, of which now and then one hangs in its own signal handler: whoever is left when the
         // first is killed would keep the sockets.
         if self.process.terminate(ENDING).is_err() {
-            children(self.process.pid()).for_each(|child| signal(child, "-KILL"));
+            let pid = self.process.pid();
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
+            children.for_each(|child| signal(child, "-KILL"));
         }
     }
-}
-
-/// The processes that one has started.
-fn children(pid: u32) -> impl Iterator<Item = u32> {
-    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let numbers: Vec<u32> = listed.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect();
-    numbers.into_iter()
 }
 
 /// What `kamailio -v` says of its version.

@@ -184,7 +184,7 @@ impl Exchange {
     }
 
     /// Whether a request is for this server itself.
-    fn is_for_us(&self, msg: Msg<'_>) -> bool {
+    pub(super) fn is_for_us(&self, msg: Msg<'_>) -> bool {
         let uri = Uri::parse(msg.request_uri()).filter(|uri| uri.scheme.is_sip() && uri.user.is_none());
         uri.is_some_and(|uri| route::is_local(&self.config, &uri))
     }

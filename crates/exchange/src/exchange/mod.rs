@@ -245,16 +245,15 @@ impl Exchange {
         if self.draining && route::begins_dialog(msg) {
             return self.reply_with(ctx, id, 503, &[("Retry-After", b"10")], out);
         }
-        let Some(uri) = Uri::parse(msg.request_uri()).filter(|uri| uri.scheme.is_sip()) else {
+        if !Uri::parse(msg.request_uri()).is_some_and(|uri| uri.scheme.is_sip()) {
             return self.reply(ctx, id, 416, out);
-        };
+        }
         let hash = route::loop_hash(self.loop_seed, msg);
         if route::has_looped([&self.sent_by, &self.sent_by_tls], hash, msg) {
             return self.reply(ctx, id, 482, out);
         }
-        let to_us = route::is_local(&self.config, &uri) && uri.user.is_none();
         match msg.method() {
-            Method::Options if to_us => {
+            Method::Options if self.is_for_us(msg) => {
                 let allow = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, PUBLISH";
                 let headers: [(&str, &[u8]); 3] = [
                     ("Accept", b"application/sdp"),

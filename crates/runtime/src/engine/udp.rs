@@ -100,7 +100,7 @@ impl Engine {
                 (false, _) => BATCH,
             };
             let Some(sock) = self.sock(token) else { break };
-            let (node, flow) = (sock.node, sock.flow);
+            let node = sock.node;
             let Kind::Udp(Port { socket, .. }) = &sock.kind else { break };
             let n = match recv.receive(socket.as_fd(), limit) {
                 Ok(n) => n,
@@ -117,18 +117,10 @@ impl Engine {
                 (false, 0) => None,
                 (false, _) => receive_queue(socket.as_fd()).ok(),
             };
-            self.counters.datagrams_in += n as u64;
             if let Some(waiting) = waiting.filter(|_| !media) {
                 self.nodes[node].press_by_ports(waiting);
             }
-            for i in 0..n {
-                if let Some(got) = recv.get(i) {
-                    self.hand(node, Input::Datagram { flow, from: got.from, bytes: got.bytes });
-                }
-            }
-            if self.nodes[node].out.weight() > HEAVY {
-                self.drain(node);
-            }
+            self.take_in(token, &recv, n);
             if media || n < limit {
                 break;
             }

@@ -285,9 +285,7 @@ impl Layer {
         sink.send(&entry.hop, response);
         let (state, step) = entry.state.response(status, entry.hop.transport.reliable(), &self.timing);
         entry.state = state;
-        if let Last::Shelved(place) = entry.last {
-            self.shelf.take(place);
-        }
+        // Nothing is shelved yet: what is, has had its final response.
         entry.last = match state {
             Server::Completed => Last::Shelved(self.shelf.put(response)),
             _ if state.repeats() => Last::Own(response.into()),
@@ -402,8 +400,7 @@ impl Layer {
 
     fn receive_ack(&mut self, now: Time, from: Hop, message: Message, invite: Option<ServerId>) {
         let Some(id) = invite else {
-            let (stamped, _) = super::response_path::stamp(message.msg(), from);
-            let message = stamped.unwrap_or(message);
+            let message = super::stamped(message, from);
             return self.events.push_back(Event::Ack { message, from });
         };
         let Some(entry) = self.servers.get_mut(&id) else { return };
