@@ -209,6 +209,62 @@ fn phones_on_any_workers_connection_are_called_by_others() {
     }
 }
 
+/// Of a call over UDP its first request alone may come to a worker whose call it is not: the kernel sees the marks of the
+/// others.
+#[test]
+fn what_belongs_to_a_call_comes_to_its_worker_at_once() {
+    let sip = free();
+    let dir = tempfile::tempdir().unwrap();
+    let records = LineLog::open(&dir.path().join("cdr.jsonl")).unwrap();
+    let workers = start(sip, &records);
+    for n in 0..USERS {
+        let phones: [UdpSocket; 2] = std::array::from_fn(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        phones.iter().for_each(|phone| phone.set_read_timeout(Some(LONG)).unwrap());
+        let [local, remote] = phones.each_ref().map(|phone| phone.local_addr().unwrap());
+        let [caller, callee] = phones;
+        let request = |method: Method<'_>, from: SocketAddr, uri: &str, to: &[u8], cseq: u32| {
+            RequestBuilder::new(method, uri.as_bytes())
+                .header("Via", format!("SIP/2.0/UDP {from};branch=z9hG4bK{n}.{cseq}"))
+                .max_forwards(70)
+                .header("From", format!("<sip:{from}>;tag=a"))
+                .header("To", to)
+                .header("Call-ID", format!("call-{n}"))
+                .cseq(cseq, method)
+                .header("Contact", format!("<sip:{from}>"))
+        };
+        let aor = format!("sip:u{n}@example.com");
+        let register = request(Method::Register, remote, "sip:example.com", format!("<{aor}>").as_bytes(), 1);
+        callee.send_to(&register.finish(), sip).unwrap();
+        assert_eq!(hear(&callee, 1).msg().status(), Some(200));
+        let invite = request(Method::Invite, local, &aor, format!("<{aor}>").as_bytes(), 2);
+        caller.send_to(&invite.finish(), sip).unwrap();
+        let answer = |cseq: u32| {
+            let heard = hear(&callee, cseq);
+            let contact = format!("<sip:{remote}>");
+            let ok = response_to(heard.msg(), 200, None, Some(b"b"));
+            callee.send_to(&ok.record_routes().header("Contact", contact).finish(), sip).unwrap();
+        };
+        answer(2);
+        let ok = hear(&caller, 2);
+        let to = ok.msg().header(HeaderId::To).unwrap();
+        let inside = |method: Method<'_>, cseq: u32| {
+            let request = request(method, local, &format!("sip:{remote}"), to, cseq);
+            request.headers("Route", routes(&ok).into_iter().rev()).finish()
+        };
+        caller.send_to(&inside(Method::Ack, 2), sip).unwrap();
+        assert_eq!(hear(&callee, 2).msg().method(), Method::Ack);
+        caller.send_to(&inside(Method::Bye, 3), sip).unwrap();
+        answer(3);
+        assert_eq!(hear(&caller, 3).msg().status(), Some(200));
+    }
+    let handed = sum(&workers, "handed");
+    assert!(0 < handed && handed <= 2 * USERS as u64, "{handed}");
+    workers.iter().for_each(|(handle, _)| handle.drain());
+    for (_, thread) in workers {
+        thread.join().unwrap().unwrap();
+    }
+}
+
 fn causeway(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
     command.args(args).env("NO_COLOR", "1");

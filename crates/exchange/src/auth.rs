@@ -4,7 +4,7 @@ use crate::Config;
 use crate::keys::Keys;
 use crate::route;
 use crate::shard::{self, Shard};
-use causeway_node::{Credential, Ctx, NumberMap};
+use causeway_node::{Credential, Ctx, Mark, NumberMap};
 use causeway_sip::digest::{self, Algorithm, Credentials, DigestError, NewChallenge};
 use causeway_sip::{HeaderId, Method, Msg};
 use std::net::IpAddr;
@@ -76,7 +76,7 @@ impl Gatekeeper {
     pub fn challenges(&self, ctx: &mut Ctx<'_>, keys: &Keys, client: IpAddr, stale: bool) -> Vec<Vec<u8>> {
         let random = ctx.rng.next_u32();
         let random = if self.shard.is_alone() { random } else { Keys::random_of(self.shard.own, random) };
-        let nonce = keys.nonce(ctx.unix_ms, random, client);
+        let nonce = self.shard.nonce_mark() + &keys.nonce(ctx.unix_ms, random, client);
         let challenge = |algorithm: &Algorithm| {
             let mut challenge = NewChallenge::new(self.realm.as_bytes(), nonce.as_bytes(), *algorithm);
             challenge.stale = stale;
@@ -120,7 +120,7 @@ impl Gatekeeper {
         };
         let question = credentials.question(msg.method());
         let fresh = keys
-            .read_nonce(&question.nonce, client)
+            .read_nonce(Mark::read(&question.nonce).map_or(&question.nonce, |(_, nonce)| nonce), client)
             .filter(|(given, _)| *given >= self.born && unix_ms.saturating_sub(*given) <= self.life_ms)
             .filter(|(_, nonce)| {
                 let covered = || match msg.method() {

@@ -16,11 +16,16 @@
 //! their INVITE. A tag that goes outside is masked by a hash of the Call-ID: two of them do not show that they mean
 //! one user (RFC 5627 §3.1.2). It is no proof and needs none: whoever writes another gets his request to a member that
 //! does not know its user or its dialog, and refuses it.
+//!
+//! What is given out names the member in clear as well, by its [`Mark`]: our branches, our Routes and our nonces. So most
+//! of what belongs to a member comes to it at once; all they show is that two things have one of a few members in common. Where a mark is wrong, or looked at by nobody, the table above decides
+//! all the same.
 
 use crate::config::Config;
 use crate::gruu::{self, Gruu};
 use crate::keys::Keys;
 use crate::route;
+use causeway_node::Mark;
 use causeway_sip::hub::Hub;
 use causeway_sip::{Method, Msg, Uri};
 
@@ -35,7 +40,7 @@ pub struct Shard {
 
 /// The parameter of our Routes that carries a masked tag.
 const PARAM: &[u8] = b"cs";
-/// Before the member's number in a branch: `z9hG4bK-c`, a letter, 16 hexadecimal digits, a hyphen.
+/// Before the member's mark in a branch: `z9hG4bK-c`, a letter, 16 hexadecimal digits, a hyphen.
 const BEFORE_MEMBER: usize = 27;
 
 impl Shard {
@@ -82,8 +87,8 @@ impl Shard {
     pub fn suffix(self, rest: String) -> String {
         match (self.is_alone(), rest.as_str()) {
             (true, _) => rest,
-            (false, "") => format!("{:02x}", self.own),
-            (false, rest) => format!("{:02x}-{rest}", self.own),
+            (false, "") => Mark(self.own).to_string(),
+            (false, rest) => format!("{}-{rest}", Mark(self.own)),
         }
     }
 
@@ -91,8 +96,13 @@ impl Shard {
     pub fn param(self, keys: &Keys, tag: u16, call_id: &[u8]) -> String {
         match self.is_alone() {
             true => String::new(),
-            false => format!(";cs={:04x}", tag ^ mask(keys, call_id)),
+            false => format!(";cs={:04x}{}", tag ^ mask(keys, call_id), Mark(self.of_tag(tag))),
         }
+    }
+
+    /// What a nonce of this member begins with.
+    pub fn nonce_mark(self) -> String {
+        if self.is_alone() { String::new() } else { Mark(self.own).to_string() }
     }
 
     /// Whether a URI of ours was given by another member, for a dialog of its own.
@@ -154,19 +164,19 @@ fn mask(keys: &Keys, call_id: &[u8]) -> u16 {
 }
 
 fn of_param(keys: &Keys, uri: &Uri<'_>, msg: Msg<'_>) -> Option<u16> {
-    let digits = uri.params.value(PARAM).filter(|digits| digits.len() == 4)?;
+    let (digits, rest) = uri.params.value(PARAM)?.split_at_checked(4)?;
+    if !rest.is_empty() && !matches!(Mark::read(rest), Some((_, b""))) {
+        return None;
+    }
     let masked = u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     Some(masked ^ mask(keys, msg.call_id().unwrap_or_default()))
 }
 
 /// The member that a branch of ours names.
 fn member(branch: &[u8]) -> Option<u16> {
-    let rest = branch.strip_prefix(b"z9hG4bK-c").and_then(|_| branch.get(BEFORE_MEMBER - 1..))?;
-    let (digits, after) = rest.strip_prefix(b"-")?.split_at_checked(2)?;
-    if !matches!(after.first(), None | Some(b'-')) {
-        return None;
-    }
-    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    let rest = branch.strip_prefix(b"z9hG4bK-c").and_then(|_| branch.get(BEFORE_MEMBER..))?;
+    let (Mark(member), after) = Mark::read(rest)?;
+    matches!(after.first(), None | Some(b'-')).then_some(member)
 }
 
 #[cfg(test)]

@@ -58,7 +58,8 @@
 //! # Groups
 //! One role may be served by several nodes of one process, each on a thread of its own: a group, whose members are
 //! numbered from 0. They share ports: the driver lets all of them bind and listen on one address, and the system
-//! chooses who receives what. A member gives bytes to another by [`Outbox::hand`], which hears them as
+//! chooses who receives what; a datagram that holds the [`Mark`] of a member goes to that one where the driver can see to
+//! it, which saves handing it on and is no promise. A member gives bytes to another by [`Outbox::hand`], which hears them as
 //! [`Input::Handed`]. Between any two members order is kept; what goes from one to another is bounded by the driver
 //! (4 MiB in crate `runtime`), what exceeds that is lost and counted, as on a network. What the bytes mean, the nodes
 //! agree on; they come from the same program, so they may be believed. Connections are their owner's: a member that
@@ -69,6 +70,7 @@
 
 mod dscp;
 mod held;
+mod mark;
 mod metrics;
 mod newcomers;
 mod numbers;
@@ -82,6 +84,7 @@ pub mod testing;
 
 pub use dscp::{Dscp, DscpError};
 pub use held::Held;
+pub use mark::Mark;
 pub use metrics::{Metric, Metrics};
 pub use newcomers::Newcomers;
 pub use numbers::{NumberHasher, NumberMap};

@@ -117,6 +117,8 @@ fn a_route_of_somebody_else_or_one_that_cannot_be_read_counts_for_nothing() {
         "<sip:203.0.113.9;lr;cs=0000>",
         "<sip:192.0.2.1;lr>",
         "<sip:192.0.2.1;lr;cs=00000>",
+        "<sip:192.0.2.1;lr;cs=0000~~~~~~~010>",
+        "<sip:192.0.2.1;lr;cs=000~~~~~~~01>",
         "<sip:192.0.2.1;cs=+123>",
         "nonsense",
     ] {
@@ -156,9 +158,10 @@ fn responses_go_to_whose_branch_it_is() {
         "x",
         "z9hG4bK-cw0123456789abcdef",
         "z9hG4bK-cw0123456789abcdef-",
-        "z9hG4bK-cw0123456789abcdef-ff",
-        "z9hG4bK-cw0123456789abcdef-07-x",
-        "z9hG4bK-cw0123456789abcdef-012",
+        "z9hG4bK-cw0123456789abcdef-~~~~~~~ff",
+        "z9hG4bK-cw0123456789abcdef-~~~~~~~07-x",
+        "z9hG4bK-cw0123456789abcdef-~~~~~~~012",
+        "z9hG4bK-cw0123456789abcdef-01-x",
         "z9hG4bK-cw0123456789abcdef-fedcba9876543210",
     ] {
         let own = Shard { own: 3, of: 7 };
@@ -182,7 +185,7 @@ fn whatever_comes_all_members_agree_and_none_panics() {
         request(Method::Bye, "sip:x@203.0.113.7", "<sip:x@y>;tag=t", "one").header("Route", route).finish(),
         request(Method::Register, "sip:example.com", "<sip:bob@example.com>", "one").finish(),
         request(Method::Invite, &gruu, "<sip:x@y>", "one").finish(),
-        response("z9hG4bK-cw0123456789abcdef-01-fedcba9876543210").msg().bytes().to_vec(),
+        response("z9hG4bK-cw0123456789abcdef-~~~~~~~01-fedcba9876543210").msg().bytes().to_vec(),
     ];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |n: usize| {

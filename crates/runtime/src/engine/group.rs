@@ -1,10 +1,12 @@
 //! A worker's part in the groups of its nodes.
 
 use super::Engine;
+use crate::sys::steer_by_mark;
 use causeway_node::Input;
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// With whom an address is shared (SO_REUSEPORT, socket(7)): who may have a port that is in use.
@@ -34,7 +36,14 @@ impl Sharing {
         if self != Self::Alone {
             socket.set_reuse_port(true)?;
         }
-        socket.bind(&local.into())
+        socket.bind(&local.into())?;
+        if self == Self::First
+            && socket.r#type()? == Type::DGRAM
+            && let Err(error) = steer_by_mark(socket.as_fd())
+        {
+            tracing::debug!(%local, "datagrams are dealt out without a look at them: {error}");
+        }
+        Ok(())
     }
 }
 

@@ -5,10 +5,12 @@ mod addr;
 mod epoll;
 mod receive;
 mod send;
+mod steer;
 
 pub(crate) use epoll::{Epoll, Event, EventFd, IN, OUT};
 pub(crate) use receive::RecvBatch;
 pub(crate) use send::{SendBatch, Sent};
+pub(crate) use steer::steer_by_mark;
 
 use addr::Raw;
 use std::io;

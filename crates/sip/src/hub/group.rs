@@ -83,7 +83,8 @@ impl Hub {
         match Parcel::read(bytes) {
             Some(Parcel::Datagram { peer, message }) => {
                 let hop = Hop { flow: self.udp(), peer, transport: Transport::Udp };
-                arrived.extend(Message::parse(message).ok().map(|message| (hop, message)));
+                arrived
+                    .extend(Message::parse_in(&mut self.spare, message).ok().map(|message| (hop, message)));
             }
             Some(Parcel::Connection { flow, transport, peer, local, server_name, names }) => {
                 let names = names.as_slice();
@@ -97,7 +98,7 @@ impl Hub {
                     let connection = self.table.get(flow)?;
                     Some(Hop { flow, peer: connection.peer, transport: connection.transport })
                 });
-                arrived.extend(hop.zip(Message::parse(message).ok()));
+                arrived.extend(hop.zip(Message::parse_in(&mut self.spare, message).ok()));
             }
             Some(Parcel::Gone { flow }) => self.table.lose(from, flow),
             Some(Parcel::Send { flow, message }) => {
