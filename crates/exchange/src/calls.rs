@@ -4,7 +4,7 @@
 //! leg leaves one JSON line `"event":"ended"` in the journal [`Calls::JOURNAL`], and one `"answered"` before it if
 //! it was answered, so that a call is known even if this process does not live to see its end.
 
-use causeway_node::{Ctx, NumberMap, Outbox, Time, Timers};
+use causeway_node::{Ctx, NumberMap, Outbox, SerialMap, Time, Timers};
 use causeway_sip::transaction::ServerId;
 use causeway_sip::{HeaderId, Method, Msg};
 use serde::Serialize;
@@ -118,7 +118,7 @@ impl By {
 /// All calls under way, each named by the transaction of its INVITE.
 #[derive(Default)]
 pub struct Calls {
-    table: NumberMap<ServerId, Call>,
+    table: SerialMap<ServerId, Call>,
     by_tags: HashMap<Key, ServerId>,
     refreshes: NumberMap<ServerId, (ServerId, usize)>,
     sessions: Timers<(ServerId, usize)>,
@@ -181,7 +181,7 @@ impl Calls {
 
     /// The INVITE has been sent to a place; branches come in the order of the proxy core.
     pub fn branch(&mut self, id: ServerId, target: &[u8]) {
-        let Some(call) = self.table.get_mut(&id) else { return };
+        let Some(call) = self.table.get_mut(id) else { return };
         if call.legs.len() < Self::LEGS {
             let target = text(target);
             call.legs.push(Leg { target, tag: Vec::new(), ring: None, state: State::Pending, status: 0 });
@@ -205,7 +205,7 @@ impl Calls {
             }
             return;
         }
-        let Some(call) = self.table.get_mut(&id) else { return };
+        let Some(call) = self.table.get_mut(id) else { return };
         let Some(leg) = call.legs.get_mut(branch) else { return };
         match status {
             180..=199 => drop(leg.ring.get_or_insert(ctx.unix_ms)),
@@ -224,7 +224,7 @@ impl Calls {
 
     /// A branch of an INVITE has failed.
     pub fn refused(&mut self, unix_ms: u64, id: ServerId, branch: usize, status: u16, out: &mut Outbox) {
-        let Some(call) = self.table.get_mut(&id) else { return };
+        let Some(call) = self.table.get_mut(id) else { return };
         if let Some(leg) = call.legs.get_mut(branch).filter(|leg| leg.state == State::Pending) {
             leg.status = status;
             // These stand for no answer as well; a leg has one line about its end.
@@ -239,7 +239,7 @@ impl Calls {
 
     /// The INVITE was answered here and went nowhere.
     pub fn rejected(&mut self, unix_ms: u64, id: ServerId, status: u16, out: &mut Outbox) {
-        let Some(call) = self.table.get_mut(&id) else { return };
+        let Some(call) = self.table.get_mut(id) else { return };
         if call.legs.is_empty() {
             call.legs.push(Leg {
                 target: String::new(),
@@ -255,7 +255,7 @@ impl Calls {
     /// The transactions of a request are gone.
     pub fn ended(&mut self, id: ServerId, out: &mut Outbox) {
         self.refreshes.remove(&id);
-        let Some(call) = self.table.get_mut(&id) else { return };
+        let Some(call) = self.table.get_mut(id) else { return };
         call.settled = true;
         for leg in 0..call.legs.len() {
             if let State::GivenUp(at) = call.legs[leg].state {
@@ -279,7 +279,7 @@ impl Calls {
     /// Ends the sessions that nobody has refreshed (RFC 4028 §8: a proxy then forgets the call).
     pub fn timeout(&mut self, ctx: &Ctx<'_>, out: &mut Outbox) {
         while let Some((id, leg)) = self.sessions.pop(ctx.now) {
-            let old = self.table.get(&id).and_then(|call| match call.legs.get(leg)?.state {
+            let old = self.table.get(id).and_then(|call| match call.legs.get(leg)?.state {
                 State::Answered(at) => Some(ctx.unix_ms.saturating_sub(at)),
                 _ => None,
             });
@@ -312,7 +312,7 @@ impl Calls {
         let tags = [(msg.from_tag(), msg.to_tag(), By::Caller), (msg.to_tag(), msg.from_tag(), By::Callee)];
         tags.into_iter().find_map(|(caller, callee, by)| {
             let id = *self.by_tags.get(&key(msg.call_id(), caller)?)?;
-            let legs = &self.table.get(&id)?.legs;
+            let legs = &self.table.get(id)?.legs;
             let leg =
                 legs.iter().position(|leg| Some(leg.tag.as_slice()) == callee && !leg.tag.is_empty())?;
             Some((id, leg, by))
@@ -327,7 +327,7 @@ impl Calls {
 
     fn end(&mut self, unix_ms: u64, id: ServerId, leg: usize, by: By, out: &mut Outbox) {
         self.sessions.cancel((id, leg));
-        let Some(call) = self.table.get_mut(&id) else { return };
+        let Some(call) = self.table.get_mut(id) else { return };
         if call.legs.get(leg).is_some_and(|leg| matches!(leg.state, State::Answered(_))) {
             out.line(Self::JOURNAL, record(call, leg, unix_ms, Some(by)));
             if let Some(found) = call.legs.get_mut(leg) {
@@ -340,10 +340,10 @@ impl Calls {
     fn forget(&mut self, id: ServerId) {
         let answered = |leg: &Leg| matches!(leg.state, State::Answered(_));
         let over = |call: &Call| call.settled && !call.legs.iter().any(answered);
-        if !self.table.get(&id).is_some_and(over) {
+        if !self.table.get(id).is_some_and(over) {
             return;
         }
-        if let Some(call) = self.table.remove(&id)
+        if let Some(call) = self.table.remove(id)
             && self.by_tags.get(&call.key) == Some(&id)
         {
             self.by_tags.remove(&call.key);

@@ -76,6 +76,7 @@ mod newcomers;
 mod numbers;
 mod outbox;
 mod question;
+mod serials;
 mod time;
 mod timers;
 mod user_key;
@@ -92,6 +93,7 @@ pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Through, T
 pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};
 pub use rand_core::RngCore;
 pub use serde_json::Value as Status;
+pub use serials::SerialMap;
 pub use time::Time;
 pub use timers::Timers;
 pub use user_key::{DerivedKey, UserKey};

@@ -117,12 +117,12 @@ impl Exchange {
     /// Tries the next group, or says that there is none; not before all of the present one have failed (§16.6).
     pub(super) fn next_group(&mut self, ctx: &mut Ctx<'_>, id: ServerId, out: &mut Outbox) {
         // Whoever is still being located or asked brings us here again.
-        if self.plans.get(&id).is_none_or(|plan| plan.unlocated > 0) || self.core.has_pending(id) {
+        if self.plans.get(id).is_none_or(|plan| plan.unlocated > 0) || self.core.has_pending(id) {
             return;
         }
         self.ringing.cancel(id);
         loop {
-            let Some(plan) = self.plans.get_mut(&id) else { return };
+            let Some(plan) = self.plans.get_mut(id) else { return };
             let Some(mut group) = plan.groups.pop_front() else { break };
             plan.over_time = false;
             // RFC 5393 §5.3.3: what is too wide for one wave goes in several.
@@ -152,7 +152,7 @@ impl Exchange {
 
     /// Nothing is left to try: the best response goes back once the branches have ended.
     fn finish(&mut self, ctx: &mut Ctx<'_>, id: ServerId, out: &mut Outbox) {
-        let Some(plan) = self.plans.get(&id).filter(|plan| plan.unlocated == 0) else { return };
+        let Some(plan) = self.plans.get(id).filter(|plan| plan.unlocated == 0) else { return };
         match self.core.branches(id) {
             0 => self.reply(ctx, id, plan.fault, out),
             _ => self.core.conclude(ctx.now, id, &mut self.hub.sink(out)),
@@ -173,7 +173,7 @@ impl Exchange {
                 Next::Place(candidate) => {
                     let hop = self.hop(ctx.now, &candidate, out);
                     let trusted = self.is_trusted(&hop, &candidate.domain);
-                    let confined = self.plans.get(&id).is_some_and(|plan| plan.sender.confined);
+                    let confined = self.plans.get(id).is_some_and(|plan| plan.sender.confined);
                     if !trusted || !confined {
                         return self.send(ctx, id, &way, (hop, trusted), target, width, out);
                     }
@@ -204,7 +204,7 @@ impl Exchange {
                     Err(Unreachable::Transport) => 502,
                 },
             };
-            if let Some(plan) = self.plans.get_mut(&id) {
+            if let Some(plan) = self.plans.get_mut(id) {
                 plan.fault = fault;
             }
         }
@@ -220,7 +220,7 @@ impl Exchange {
     fn await_place(&mut self, unlocated: Unlocated, question: Question, out: &mut Outbox) -> bool {
         let id = unlocated.id;
         let asked = self.ask(Waiting::Place(Box::new(unlocated)), question, out).is_some();
-        if asked && let Some(plan) = self.plans.get_mut(&id) {
+        if asked && let Some(plan) = self.plans.get_mut(id) {
             plan.unlocated += 1;
             self.core.keep_open(id);
         }
@@ -253,7 +253,7 @@ impl Exchange {
         let Unlocated { id, way, rest: mut target, pending } = unlocated;
         let location = self.resolver.go_on(ctx.now, pending, records, ttl, ctx.rng);
         // The plan of one that is over does not count any more.
-        let Some(plan) = self.plans.get_mut(&id).filter(|_| !self.core.is_over(id)) else { return };
+        let Some(plan) = self.plans.get_mut(id).filter(|_| !self.core.is_over(id)) else { return };
         plan.unlocated -= 1;
         if plan.over_time {
             return self.next_group(ctx, id, out);
@@ -295,7 +295,7 @@ impl Exchange {
         let Some((request, from)) = self.core.request(id).cloned().zip(self.core.from(id)) else {
             return false;
         };
-        let Some(plan) = self.plans.get_mut(&id) else { return false };
+        let Some(plan) = self.plans.get_mut(id) else { return false };
         let sender = std::mem::take(&mut plan.sender);
         let share = plan.breadth / u32::try_from(width.max(1)).unwrap_or(u32::MAX);
         let change = Change {
@@ -315,7 +315,7 @@ impl Exchange {
         let manner = Manner { has_alternative: !rest.is_empty(), patience: Some(self.config.patience) };
         let sink = &mut self.hub.sink(out);
         let branch = self.core.forward_as(ctx, id, hop, identity, &mut self.edit, manner, sink);
-        let Some(plan) = self.plans.get_mut(&id) else { return false };
+        let Some(plan) = self.plans.get_mut(id) else { return false };
         plan.sender = sender;
         let Some(branch) = branch else { return false };
         self.counters.forwarded += 1;
@@ -336,8 +336,8 @@ impl Exchange {
         status: u16,
         out: &mut Outbox,
     ) {
-        let tried = self.plans.get_mut(&id).and_then(|plan| plan.trying.remove(&branch));
-        let late = self.core.is_over(id) || self.plans.get(&id).is_none_or(|plan| plan.over_time);
+        let tried = self.plans.get_mut(id).and_then(|plan| plan.trying.remove(&branch));
+        let late = self.core.is_over(id) || self.plans.get(id).is_none_or(|plan| plan.over_time);
         let launched = tried.is_some_and(|(peer, transport, rest)| {
             // Who answers 430 is alive, only the flow behind it is not.
             if status != 430 {
@@ -363,7 +363,7 @@ impl Exchange {
         let status = message.msg().status().unwrap_or(0);
         self.counters.relayed(status);
         log::outcome(out, message.msg(), format_args!("branch={branch}"));
-        let plan = self.plans.get(&id);
+        let plan = self.plans.get(id);
         if status == 487 && plan.is_some_and(|plan| plan.rung_out) && !self.core.is_over(id) {
             // Nobody has cancelled but us, so that somebody else could have been tried.
             return self.reply(ctx, id, 480, out);
@@ -380,7 +380,7 @@ impl Exchange {
 
     /// Nothing is tried any more. A 2xx that is repeated is to be granted the session of the first.
     fn drop_plan(&mut self, id: ServerId) {
-        if let Some(session) = self.plans.remove(&id).and_then(|plan| plan.session) {
+        if let Some(session) = self.plans.remove(id).and_then(|plan| plan.session) {
             self.plans.insert(id, Plan { session: Some(session), ..Plan::default() });
         }
     }
@@ -388,14 +388,14 @@ impl Exchange {
     /// The caller has given up: nothing further is tried.
     pub(super) fn cancelled(&mut self, id: ServerId) {
         self.ringing.cancel(id);
-        if let Some(plan) = self.plans.get_mut(&id) {
+        if let Some(plan) = self.plans.get_mut(id) {
             plan.groups.clear();
         }
     }
 
     /// A group has rung long enough; its 487s bring the next one.
     pub(super) fn stop_ringing(&mut self, now: Time, id: ServerId, out: &mut Outbox) {
-        if let Some(plan) = self.plans.get_mut(&id) {
+        if let Some(plan) = self.plans.get_mut(id) {
             (plan.rung_out, plan.over_time) = (true, true);
             self.core.cancel_branches(now, id, &mut self.hub.sink(out));
         }

@@ -23,7 +23,7 @@ use crate::resolver::{Pending, Resolver};
 use crate::route;
 use crate::throttle::Throttle;
 use causeway_node::{
-    Ctx, Flow, Input, Metrics, Node, NumberMap, Outbox, Question, Record, Status, Time, Timers,
+    Ctx, Flow, Input, Metrics, Node, Outbox, Question, Record, SerialMap, Status, Time, Timers,
 };
 use causeway_sip::hub::Hub;
 use causeway_sip::locate::Transports;
@@ -83,7 +83,7 @@ pub struct Exchange {
     hub: Hub,
     tags: StatelessTags,
     core: Core,
-    plans: NumberMap<ServerId, Plan>,
+    plans: SerialMap<ServerId, Plan>,
     ringing: Timers<ServerId>,
     arrived: Vec<(Hop, Message)>,
     /// About the message at hand, before it got its transaction.
@@ -133,7 +133,7 @@ impl Exchange {
             hub: hub(&config, &tags),
             tags,
             core: Core::new(config.timing).dropping_answered(),
-            plans: NumberMap::default(),
+            plans: SerialMap::default(),
             ringing: Timers::default(),
             arrived: Vec::new(),
             found: None,
@@ -209,7 +209,7 @@ impl Exchange {
                 Event::Cancelled { id } => self.cancelled(id),
                 Event::Answered { id, status } => self.calls.rejected(ctx.unix_ms, id, status, out),
                 Event::Ended { id } => {
-                    self.plans.remove(&id);
+                    self.plans.remove(id);
                     self.ringing.cancel(id);
                     self.calls.ended(id, out);
                 }

@@ -6,7 +6,7 @@ use crate::transaction::{
     self as tx, Branch, BranchKey, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing,
 };
 use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
-use causeway_node::{Ctx, Flow, NumberMap, Time, Timers};
+use causeway_node::{Ctx, Flow, NumberMap, SerialMap, Time, Timers};
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ pub struct Manner {
 #[derive(Default)]
 pub struct Core {
     pub(super) layer: Layer,
-    pub(super) contexts: NumberMap<ServerId, Context>,
+    pub(super) contexts: SerialMap<ServerId, Context>,
     pub(super) owner: NumberMap<ClientId, (ServerId, usize)>,
     pub(super) timer_c: Timers<(ServerId, usize)>,
     pub(super) patience: Timers<(ServerId, usize)>,
@@ -180,27 +180,27 @@ impl Core {
     /// The request of a context, as it was received, until it has been answered; of an INVITE as long as there are its
     /// transactions, but for [`Core::dropping_answered`].
     pub fn request(&self, id: ServerId) -> Option<&Message> {
-        self.contexts.get(&id)?.request.as_ref()
+        self.contexts.get(id)?.request.as_ref()
     }
 
     /// Where the request of a context came from.
     pub fn from(&self, id: ServerId) -> Option<Hop> {
-        self.contexts.get(&id).map(|context| context.from)
+        self.contexts.get(id).map(|context| context.from)
     }
 
     /// How many branches the request of a context has had.
     pub fn branches(&self, id: ServerId) -> usize {
-        self.contexts.get(&id).map_or(0, |context| context.branches.len())
+        self.contexts.get(id).map_or(0, |context| context.branches.len())
     }
 
     /// Whether some branch of a context has neither answered nor failed.
     pub fn has_pending(&self, id: ServerId) -> bool {
-        self.contexts.get(&id).is_some_and(Context::under_way)
+        self.contexts.get(id).is_some_and(Context::under_way)
     }
 
     /// Whether the caller has cancelled or a final response has gone.
     pub fn is_over(&self, id: ServerId) -> bool {
-        self.contexts.get(&id).is_none_or(|context| context.answered || context.cancelled)
+        self.contexts.get(id).is_none_or(|context| context.answered || context.cancelled)
     }
 
     /// Whether a request belongs to a transaction that exists: it is a repetition, an ACK, or a CANCEL of one.
@@ -231,7 +231,7 @@ impl Core {
     pub fn timeout(&mut self, now: Time, sink: &mut impl Sink) {
         self.layer.timeout(now, sink);
         while let Some((id, branch)) = self.timer_c.pop(now) {
-            let client = self.contexts.get(&id).and_then(|c| c.branches.get(branch)).map(|b| b.client);
+            let client = self.contexts.get(id).and_then(|c| c.branches.get(branch)).map(|b| b.client);
             if let Some(client) = client {
                 self.layer.cancel(now, client, sink);
             }
@@ -286,7 +286,7 @@ impl Core {
         sink: &mut impl Sink,
     ) -> Option<usize> {
         let branch = self.branch(ctx, id, identity.key, sink);
-        let context = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled && !c.declined)?;
+        let context = self.contexts.get_mut(id).filter(|c| !c.answered && !c.cancelled && !c.declined)?;
         let request = context.request.as_ref()?;
         write_via(&mut self.via, to.transport, identity, branch);
         write_forwarded(&mut self.scratch, request, &self.via, edit);
@@ -314,7 +314,7 @@ impl Core {
         key: Option<&BranchKey>,
         sink: &mut impl Sink,
     ) -> Branch {
-        let first = self.contexts.get(&id).filter(|context| context.branches.is_empty());
+        let first = self.contexts.get(id).filter(|context| context.branches.is_empty());
         let request = first.and_then(|context| context.request.as_ref()).map(Message::msg);
         let derived = key.zip(request).and_then(|(key, request)| {
             Some((Branch::derive(key, &request.top_via()?, request)?, request.method()))
@@ -366,7 +366,7 @@ impl Core {
         edit.remove_top(msg, HeaderId::Via, 1);
         self.scratch.clear();
         edit.apply(msg, &mut self.scratch);
-        if let Some(context) = self.contexts.get(&id) {
+        if let Some(context) = self.contexts.get(id) {
             declare_length(&mut self.scratch, msg, context.from.transport);
         }
         self.trying.cancel(id);
@@ -386,7 +386,7 @@ impl Core {
         headers: &[(&str, &[u8])],
         sink: &mut impl Sink,
     ) {
-        let Some(context) = self.contexts.get(&id) else { return };
+        let Some(context) = self.contexts.get(id) else { return };
         let tag = format!("cw{:08x}", ctx.rng.next_u32());
         let Some(request) = &context.request else { return };
         let mut response = response_to(request.msg(), status, reason, Some(tag.as_bytes()));
@@ -407,14 +407,14 @@ impl Core {
 
     /// The element may add branches after the present ones have failed: sequential forking (§16.6).
     pub fn keep_open(&mut self, id: ServerId) {
-        if let Some(context) = self.contexts.get_mut(&id) {
+        if let Some(context) = self.contexts.get_mut(id) {
             context.open = true;
         }
     }
 
     /// No more branches: the best final response so far goes upstream.
     pub fn conclude(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
-        if let Some(context) = self.contexts.get_mut(&id) {
+        if let Some(context) = self.contexts.get_mut(id) {
             context.open = false;
         }
         self.settle(now, id, sink);
@@ -423,7 +423,7 @@ impl Core {
 
     /// Cancels all branches that are still pending, as after another branch has answered.
     pub fn cancel_branches(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
-        let Some(context) = self.contexts.get(&id) else { return };
+        let Some(context) = self.contexts.get(id) else { return };
         for branch in context.branches.iter().filter(|b| matches!(b.state, BranchState::Pending)) {
             self.layer.cancel(now, branch.client, sink);
         }
@@ -454,7 +454,7 @@ impl Core {
     /// Another branch has taken the place of this unreachable one, or will. Should nothing come of any other, what
     /// came of this one is the answer.
     pub fn supersede(&mut self, id: ServerId, branch: usize) {
-        if let Some(copy) = self.contexts.get_mut(&id).and_then(|c| c.branches.get_mut(branch))
+        if let Some(copy) = self.contexts.get_mut(id).and_then(|c| c.branches.get_mut(branch))
             && let BranchState::Deferred(message, status) = &mut copy.state
         {
             let status = *status;
@@ -465,7 +465,7 @@ impl Core {
 
     /// Nothing takes the place of this unreachable branch: its failure counts.
     pub fn give_up(&mut self, now: Time, id: ServerId, branch: usize, sink: &mut impl Sink) {
-        if let Some(copy) = self.contexts.get_mut(&id).and_then(|c| c.branches.get_mut(branch))
+        if let Some(copy) = self.contexts.get_mut(id).and_then(|c| c.branches.get_mut(branch))
             && let BranchState::Deferred(message, status) = &mut copy.state
         {
             let status = *status;
@@ -479,7 +479,7 @@ impl Core {
     /// Answers 100 to those who have waited long enough.
     fn try_on(&mut self, now: Time, sink: &mut impl Sink) {
         while let Some(id) = self.trying.pop(now) {
-            let Some(context) = self.contexts.get(&id).filter(|context| !context.answered) else { continue };
+            let Some(context) = self.contexts.get(id).filter(|context| !context.answered) else { continue };
             let Some(request) = &context.request else { continue };
             let trying = response_to(request.msg(), 100, None, None).finish();
             self.layer.respond(now, id, &trying, 100, sink);
@@ -487,7 +487,7 @@ impl Core {
     }
 
     fn lose_patience(&mut self, now: Time, id: ServerId, branch: usize, sink: &mut impl Sink) {
-        let Some(context) = self.contexts.get_mut(&id).filter(|c| !c.answered && !c.cancelled) else {
+        let Some(context) = self.contexts.get_mut(id).filter(|c| !c.answered && !c.cancelled) else {
             return;
         };
         let Some(copy) = context.branches.get_mut(branch) else { return };
@@ -503,7 +503,7 @@ impl Core {
     }
 
     pub(super) fn set_answered(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
-        if let Some(context) = self.contexts.get_mut(&id) {
+        if let Some(context) = self.contexts.get_mut(id) {
             context.set_answered();
             context.request.take_if(|_| self.drops_answered);
         }
@@ -548,7 +548,7 @@ impl Core {
     }
 
     fn on_cancel(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else { return };
         if context.answered || context.cancelled {
             return;
         }
@@ -570,7 +570,7 @@ impl Core {
     }
 
     fn on_server_ended(&mut self, id: ServerId) {
-        if let Some(context) = self.contexts.get_mut(&id) {
+        if let Some(context) = self.contexts.get_mut(id) {
             context.server_ended = true;
             self.forget(id);
         }
@@ -579,11 +579,11 @@ impl Core {
     /// Drops a context of which nothing more can come: its server transaction and all its client transactions are gone,
     /// or it is none of an INVITE, has been answered, and waits for no branch; repetitions are the transactions' affair.
     pub(super) fn forget(&mut self, id: ServerId) {
-        let Some(context) = self.contexts.get(&id) else { return };
+        let Some(context) = self.contexts.get(id) else { return };
         let owned = || context.branches.iter().any(|branch| self.owner.contains_key(&branch.client));
         let settled = !context.is_invite() && context.answered && !context.under_way();
         if (settled || context.server_ended && !owned())
-            && let Some(context) = self.contexts.remove(&id)
+            && let Some(context) = self.contexts.remove(id)
         {
             for branch in &context.branches {
                 self.owner.remove(&branch.client);

@@ -20,7 +20,7 @@ impl Core {
         }
         let Some(&(id, branch)) = self.owner.get(&client) else { return };
         let timer_c = self.layer.timing().timer_c;
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else { return };
         let status = message.msg().status().unwrap_or(500);
         context.branches[branch].heard = true;
         self.patience.cancel((id, branch));
@@ -73,7 +73,7 @@ impl Core {
         message: Option<Box<Message>>,
         sink: &mut impl Sink,
     ) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else { return };
         let over = context.answered || context.cancelled;
         let Some(copy) = context.branches.get_mut(branch) else { return };
         if matches!(copy.state, BranchState::Superseded(..) | BranchState::Deferred(..)) {
@@ -97,7 +97,7 @@ impl Core {
     /// The early dialogs of a branch are over while others go on: the caller hears of it where it asked to
     /// (RFC 6228 §5).
     fn tell_early_ends(&mut self, now: Time, id: ServerId, branch: usize, status: u16, sink: &mut impl Sink) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else { return };
         let early = std::mem::take(&mut context.branches[branch].early);
         let last = context.exhausted() && !context.open;
         if early.is_empty() || last || context.answered || context.cancelled || !context.wants_199() {
@@ -113,7 +113,7 @@ impl Core {
 
     /// Chooses the best response once all branches have failed.
     pub(super) fn settle(&mut self, now: Time, id: ServerId, sink: &mut impl Sink) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else { return };
         if context.answered || !context.exhausted() {
             return;
         }
@@ -144,7 +144,7 @@ impl Core {
     }
 
     pub(super) fn answer_from_here(&mut self, now: Time, id: ServerId, status: u16, sink: &mut impl Sink) {
-        let Some(request) = self.contexts.get(&id).and_then(|context| context.request.as_ref()) else {
+        let Some(request) = self.contexts.get(id).and_then(|context| context.request.as_ref()) else {
             return;
         };
         let response = response_to(request.msg(), status, None, Some(b"cw-proxy")).finish();

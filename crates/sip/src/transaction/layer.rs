@@ -7,7 +7,7 @@ use super::matching::{may_answer, write_key};
 use super::shelf::{Place, Shelf};
 use super::{Hop, Sink, Timing};
 use crate::{Index, Message, Method, Msg};
-use causeway_node::{Flow, NumberMap, Time, Timers};
+use causeway_node::{Flow, NumberMap, SerialMap, Time, Timers};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -22,6 +22,13 @@ pub struct ClientId {
 /// A server transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(u64);
+
+impl From<ServerId> for u64 {
+    /// Its serial number.
+    fn from(id: ServerId) -> Self {
+        id.0
+    }
+}
 
 /// Why a client transaction ended without a final response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +174,7 @@ enum Owner {
 pub struct Layer {
     timing: Timing,
     clients: NumberMap<ClientId, ClientEntry>,
-    servers: NumberMap<ServerId, ServerEntry>,
+    servers: SerialMap<ServerId, ServerEntry>,
     /// Server transactions by the hash of what makes their requests the same. Its keys are secret, so that nobody finds
     /// two requests that collide; by chance one of 2^64 / [`Layer::LIMIT`], some 10^14, is taken for another.
     by_request: NumberMap<u64, ServerId>,
@@ -277,7 +284,7 @@ impl Layer {
         status: u16,
         sink: &mut impl Sink,
     ) -> bool {
-        let Some(entry) = self.servers.get_mut(&id) else { return false };
+        let Some(entry) = self.servers.get_mut(id) else { return false };
         let again = entry.state == Server::Accepted && (200..300).contains(&status);
         if !entry.state.open() && !again {
             return false;
@@ -315,7 +322,7 @@ impl Layer {
 
     /// Forgets a server transaction that will never be answered.
     pub fn abandon(&mut self, id: ServerId) {
-        if self.servers.contains_key(&id) {
+        if self.servers.contains(id) {
             self.end(Owner::Server(id));
         }
     }
@@ -375,7 +382,7 @@ impl Layer {
             return self.receive_ack(now, from, message, known);
         }
         if let Some(id) = known {
-            if let Some(entry) = self.servers.get(&id)
+            if let Some(entry) = self.servers.get(id)
                 && entry.state.request().resend
             {
                 entry.repeat(&self.shelf, sink);
@@ -403,7 +410,7 @@ impl Layer {
             let message = super::stamped(message, from);
             return self.events.push_back(Event::Ack { message, from });
         };
-        let Some(entry) = self.servers.get_mut(&id) else { return };
+        let Some(entry) = self.servers.get_mut(id) else { return };
         let (state, step) = entry.state.ack(entry.hop.transport.reliable(), &self.timing);
         entry.state = state;
         if step.pass {
@@ -491,7 +498,7 @@ impl Layer {
     }
 
     fn server_timer(&mut self, now: Time, id: ServerId, timer: Timer, sink: &mut impl Sink) {
-        let Some(entry) = self.servers.get_mut(&id) else { return };
+        let Some(entry) = self.servers.get_mut(id) else { return };
         entry.armed.take(timer);
         let (state, step) = entry.state.timer(timer, &self.timing);
         entry.state = state;
@@ -513,7 +520,7 @@ impl Layer {
     }
 
     fn finish_server(&mut self, now: Time, id: ServerId, step: &Step) {
-        let Some(entry) = self.servers.get_mut(&id) else { return };
+        let Some(entry) = self.servers.get_mut(id) else { return };
         run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Server(id), &mut entry.armed, step);
         if step.end {
             self.end(Owner::Server(id));
@@ -529,7 +536,7 @@ impl Layer {
             }
             Owner::Server(id) => {
                 self.events.push_back(Event::ServerEnded { id });
-                self.servers.remove(&id).map(|entry| {
+                self.servers.remove(id).map(|entry| {
                     self.by_request.remove(&entry.key);
                     if let Last::Shelved(place) = entry.last {
                         self.shelf.take(place);
