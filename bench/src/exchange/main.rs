@@ -110,7 +110,7 @@ fn main() -> Result<()> {
         results.push(json!({ "part": "scale", "rows": scale::table(options.json)? }));
     }
     if options.parts.iter().any(|part| part == "overload") {
-        results.push(json!({ "part": "overload", "rows": overload::table(options.json)? }));
+        results.push(json!({ "part": "overload", "rows": overload::table(options.rounds, options.json)? }));
     }
     if options.parts.iter().any(|part| part == "workers") {
         results.push(json!({ "part": "workers", "rows": workers::table(options.rounds, options.json)? }));

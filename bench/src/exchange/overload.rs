@@ -78,11 +78,82 @@ impl Loaded {
     }
 }
 
-/// Measures capacity, storm and recovery.
+/// What one round has shown; calls per second.
+struct Round {
+    /// With calls always open, before the storm: the server, and its twin.
+    before: [f64; 2],
+    /// What the twin serves during the storm.
+    capacity: f64,
+    offered: f64,
+    completed: f64,
+    /// The most bytes resident meanwhile.
+    memory: u64,
+    /// At half of its capacity, some seconds later.
+    after: sipp::Counted,
+}
+
+impl Round {
+    fn share(&self) -> f64 {
+        self.completed / self.capacity
+    }
+
+    fn print(&self) {
+        println!(
+            "  before, with {OPEN} calls open  {:>7.0} calls/s, its twin {:.0}",
+            self.before[0], self.before[1]
+        );
+        println!("  for {} s its twin serves     {:>7.0} calls/s", STORM.as_secs(), self.capacity);
+        println!("  offered                      {:>7.0} calls/s", self.offered);
+        println!(
+            "  completed                    {:>7.0} calls/s ({:.0} %)",
+            self.completed,
+            self.share() * 100.0
+        );
+        println!("  most memory                  {:>7.1} MB", self.memory as f64 / 1e6);
+        println!(
+            "  {} s later, at half          {} succeeded, {} failed, {} repeated",
+            RECOVERY.as_secs(),
+            self.after.successful,
+            self.after.failed,
+            self.after.retransmissions
+        );
+    }
+
+    fn row(&self) -> Value {
+        json!({
+            "share_percent": SHARE, "before": self.before[0], "twin_before": self.before[1],
+            "capacity": self.capacity, "offered": self.offered, "completed": self.completed, "memory": self.memory,
+            "after": {"successful": self.after.successful, "failed": self.after.failed,
+            "retransmissions": self.after.retransmissions},
+        })
+    }
+}
+
+/// Rounds of storm and recovery; the mean of what was completed counts.
 ///
 /// # Errors
 /// If a server cannot be confined, or SIPp does not run.
-pub fn table(json: bool) -> Result<Vec<Value>> {
+pub fn table(rounds: usize, json: bool) -> Result<Vec<Value>> {
+    if !json {
+        println!("overload, each server confined to {SHARE} % of a core");
+    }
+    let mut done = Vec::new();
+    for _ in 0..rounds {
+        let round = measure()?;
+        if !json {
+            round.print();
+        }
+        done.push(round);
+    }
+    let mean = done.iter().map(Round::share).sum::<f64>() / done.len() as f64;
+    if !json {
+        println!("  completed on average         {:>7.1} % of capacity", mean * 100.0);
+    }
+    let rows = done.iter().map(Round::row);
+    Ok(rows.chain([json!({ "completed_share": mean })]).collect())
+}
+
+fn measure() -> Result<Round> {
     let twin = Twin::start()?;
     let loaded = Loaded::start()?;
     let closed = loaded.closed_loop()?;
@@ -121,27 +192,5 @@ pub fn table(json: bool) -> Result<Vec<Value>> {
     let rate = (alone / 2.0) as usize;
     let after = sipp::run(loaded.folder.path(), CALLER, USERS, rate * 10, rate)?;
     drop((loaded, twin));
-    if !json {
-        println!("overload, each server confined to {SHARE} % of a core");
-        println!("  before, with {OPEN} calls open  {alone:>7.0} calls/s, its twin {twins:.0}");
-        println!("  for {} s its twin serves     {capacity:>7.0} calls/s", STORM.as_secs());
-        println!("  offered                      {offered:>7.0} calls/s");
-        println!(
-            "  completed                    {completed:>7.0} calls/s ({:.0} %)",
-            completed / capacity * 100.0
-        );
-        println!("  most memory                  {:>7.1} MB", memory as f64 / 1e6);
-        println!(
-            "  {} s later, at half          {} succeeded, {} failed, {} repeated",
-            RECOVERY.as_secs(),
-            after.successful,
-            after.failed,
-            after.retransmissions
-        );
-    }
-    Ok(vec![json!({
-        "share_percent": SHARE, "before": alone, "twin_before": twins, "capacity": capacity, "offered": offered,
-        "completed": completed, "memory": memory, "after": {"successful": after.successful, "failed": after.failed,
-        "retransmissions": after.retransmissions},
-    })])
+    Ok(Round { before: [alone, twins], capacity, offered, completed, memory, after })
 }

@@ -272,9 +272,9 @@ impl Exchange {
                 self.located(ctx, *unlocated, records, ttl, out);
             }
             (Some(Waiting::Ack(ack)), Answer::Records { records, ttl, .. }) => {
-                let (message, way, pending) = *ack;
+                let (message, lead, pending) = *ack;
                 let location = self.resolver.go_on(ctx.now, pending, records, ttl, ctx.rng);
-                self.ack_located(ctx, &message, way, location, out);
+                self.ack_located(ctx, &message, lead, location, out);
             }
             (Some(Waiting::Own(unsent)), Answer::Records { records, ttl, .. }) => {
                 self.own_answered(ctx, *unsent, records, ttl, out);

@@ -30,10 +30,11 @@ use causeway_sip::locate::Transports;
 use causeway_sip::proxy::{Core, Event};
 use causeway_sip::transaction::{ClientId, Hop, ServerId, StatelessTags};
 use causeway_sip::{Edit, Message, Method, Msg, Uri, addr_text};
-use forking::{Plan, Unlocated, Way};
+use forking::{Plan, Unlocated};
 use gate::Found;
 use registering::Promise;
 use report::Counters;
+use routing::AckLead;
 use serving::Unsent;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -49,7 +50,7 @@ enum Waiting {
     /// The next hop of a request of our own.
     Own(Box<Unsent>),
     /// The next hop of an ACK for a 2xx.
-    Ack(Box<(Message, Way, Pending)>),
+    Ack(Box<(Message, AckLead, Pending)>),
 }
 
 fn hub(config: &Config, tags: &StatelessTags) -> Hub {

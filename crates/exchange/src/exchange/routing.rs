@@ -34,6 +34,15 @@ pub(super) struct Change<'a> {
     pub(super) trusted: bool,
 }
 
+/// Where the ACK for a 2xx is led.
+pub(super) struct AckLead {
+    way: Way,
+    /// How many of the Routes at its top are ours.
+    own: usize,
+    /// Whether it must not go to a peer of the trust domain.
+    confined: bool,
+}
+
 impl Exchange {
     /// Routes a request: by its Route, by the location service, or by its Request-URI.
     pub(super) fn route(
@@ -51,7 +60,7 @@ impl Exchange {
             return self.fork(ctx, id, alone(way), sender, out);
         }
         if let Some(next) = route::route_after(msg, own) {
-            return match self.is_welcome(msg, &sender) {
+            return match self.is_welcome(msg, &sender, (own, inside)) {
                 true => self.fork(ctx, id, alone(Way::onward(next)), sender, out),
                 false => self.reply(ctx, id, 403, out),
             };
@@ -64,9 +73,13 @@ impl Exchange {
     }
 
     /// Whether a request may go where its Route leads: one beyond us that we did not give would make us a relay for
-    /// whoever writes it.
-    pub(super) fn is_welcome(&self, msg: Msg<'_>, sender: &Sender) -> bool {
-        let (own, proved) = route::own_routes(&self.config, &self.keys, msg);
+    /// whoever writes it. `own` and `proved` are of [`route::own_routes`].
+    pub(super) fn is_welcome(
+        &self,
+        msg: Msg<'_>,
+        sender: &Sender,
+        (own, proved): (usize, Option<Inside>),
+    ) -> bool {
         let known =
             proved.is_some() || !self.config.authenticate || sender.trusted || !sender.aors.is_empty();
         known || route::route_after(msg, own).is_none()
@@ -213,12 +226,13 @@ impl Exchange {
             (None, Some(_)) => Way::onward(msg.request_uri().to_vec()),
             (None, None) => return,
         };
-        let way = by_flow.unwrap_or(way);
-        let next = match &way.next {
+        let confined = self.config.authenticate && inside.is_some_and(|inside| !inside.to_trusted);
+        let lead = AckLead { way: by_flow.unwrap_or(way), own, confined };
+        let next = match &lead.way.next {
             Next::Uri(next) => next.clone(),
             Next::Flow { peer, transport, instead } => {
                 match (self.hub.existing(*peer, *transport), instead) {
-                    (Some(hop), _) => return self.send_ack(ctx, message, &way, hop, out),
+                    (Some(hop), _) => return self.send_ack(ctx, message, &lead, hop, out),
                     (None, Some(uri)) => uri.clone(),
                     (None, None) => return,
                 }
@@ -227,7 +241,7 @@ impl Exchange {
         };
         let Some(uri) = Uri::parse(&next) else { return };
         let Ok(location) = self.resolver.locate(ctx.now, &uri, ctx.rng) else { return };
-        self.ack_located(ctx, message, way, location, out);
+        self.ack_located(ctx, message, lead, location, out);
     }
 
     /// Sends an ACK once its next hop is known: it is not repeated unless the 2xx is, so it waits for the answer.
@@ -235,7 +249,7 @@ impl Exchange {
         &mut self,
         ctx: &mut Ctx<'_>,
         message: &Message,
-        way: Way,
+        lead: AckLead,
         location: Location,
         out: &mut Outbox,
     ) {
@@ -243,26 +257,22 @@ impl Exchange {
             Location::Found(candidates) => {
                 let Some(candidate) = candidates.first() else { return };
                 let hop = self.hop(ctx.now, candidate, out);
-                let (_, inside) = route::own_routes(&self.config, &self.keys, message.msg());
-                let confined = self.config.authenticate && inside.is_some_and(|inside| !inside.to_trusted);
-                if confined && self.is_trusted(&hop, &candidate.domain) {
+                if lead.confined && self.is_trusted(&hop, &candidate.domain) {
                     return;
                 }
-                self.send_ack(ctx, message, &way, hop, out);
+                self.send_ack(ctx, message, &lead, hop, out);
             }
             Location::Asks(question, pending) => {
                 // With too many questions under way it is lost, as on the network; the 2xx is repeated.
-                let _ = self.ask(Waiting::Ack(Box::new((message.clone(), way, *pending))), question, out);
+                let _ = self.ask(Waiting::Ack(Box::new((message.clone(), lead, *pending))), question, out);
             }
             Location::NotFound => {}
         }
     }
 
-    fn send_ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, way: &Way, hop: Hop, out: &mut Outbox) {
-        let msg = message.msg();
-        let own = route::own_count(&self.config, &self.keys, msg);
+    fn send_ack(&mut self, ctx: &mut Ctx<'_>, message: &Message, lead: &AckLead, hop: Hop, out: &mut Outbox) {
         self.edit.clear();
-        way.lead(&mut self.edit, msg, own);
+        lead.way.lead(&mut self.edit, message.msg(), lead.own);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
         let identity = Identity { sent_by, branch_suffix: b"", key: None };
         self.core.forward_ack(ctx, message, hop, identity, &mut self.edit, &mut self.hub.sink(out));

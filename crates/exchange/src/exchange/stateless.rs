@@ -49,7 +49,7 @@ impl Exchange {
             return false;
         }
         let Demand::Nothing(sender) = self.demand(msg, from) else { return false };
-        if !self.is_welcome(msg, &sender) {
+        if !self.is_welcome(msg, &sender, route::own_routes(&self.config, &self.keys, msg)) {
             return false;
         }
         let Some((way, place)) = self.only_way(ctx, msg, &uri) else { return false };
