@@ -1,6 +1,7 @@
 //! All transactions of one element.
 
 use super::branch::Branch;
+use super::event::{ClientId, Event, Failure, ServerId};
 use super::forgetting::Forgetting;
 use super::machine::{Client, Server, Step, Timer};
 use super::matching::{may_answer, write_key};
@@ -11,97 +12,6 @@ use causeway_node::{Flow, NumberMap, SerialMap, Time, Timers};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
-
-/// A client transaction: its branch, and whether it is the CANCEL that shares it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId {
-    branch: Branch,
-    cancel: bool,
-}
-
-/// A server transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerId(u64);
-
-impl From<ServerId> for u64 {
-    /// Its serial number.
-    fn from(id: ServerId) -> Self {
-        id.0
-    }
-}
-
-/// Why a client transaction ended without a final response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// No answer in time: to be taken as a 408 (RFC 3261 §8.1.3.1).
-    Timeout,
-    /// The connection is gone: to be taken as a 503.
-    Transport,
-}
-
-/// What an element should know.
-#[derive(Debug)]
-pub enum Event {
-    /// A new request; the element answers it by [`Layer::respond`].
-    Request {
-        /// Its transaction.
-        id: ServerId,
-        /// The request, with `received` and `rport` filled in.
-        message: Message,
-        /// Where it came from.
-        from: Hop,
-    },
-    /// An ACK that belongs to no transaction: it is for a 2xx.
-    Ack {
-        /// The ACK.
-        message: Message,
-        /// Where it came from.
-        from: Hop,
-    },
-    /// A CANCEL for this INVITE; it has been answered with 200 already.
-    Cancel {
-        /// The transaction of the INVITE.
-        id: ServerId,
-        /// The CANCEL.
-        message: Message,
-    },
-    /// A response: every provisional one, the final one, and further 2xx to an INVITE.
-    Response {
-        /// Which request it answers.
-        id: ClientId,
-        /// The response.
-        message: Message,
-    },
-    /// No final response will come.
-    Failed {
-        /// Of which request.
-        id: ClientId,
-        /// Why.
-        why: Failure,
-    },
-    /// A response that belongs to no transaction.
-    Stray {
-        /// The response.
-        message: Message,
-        /// Where it came from.
-        from: Hop,
-    },
-    /// The ACK for a 300–699 never came (timer H).
-    Unacknowledged {
-        /// The transaction of the INVITE.
-        id: ServerId,
-    },
-    /// A client transaction is over; nothing more comes from it.
-    ClientEnded {
-        /// Which.
-        id: ClientId,
-    },
-    /// A server transaction is over; it can no longer be answered.
-    ServerEnded {
-        /// Which.
-        id: ServerId,
-    },
-}
 
 struct ClientEntry {
     /// Counts transactions, so that they are in order.

@@ -9,6 +9,7 @@
 //! sender repeats it, which is the congestion control that UDP has), and counted.
 
 mod branch;
+mod event;
 mod forgetting;
 mod layer;
 mod machine;
@@ -22,7 +23,8 @@ mod timing;
 mod tests;
 
 pub use branch::{Branch, BranchKey};
-pub use layer::{ClientId, Event, Failure, Layer, ServerId};
+pub use event::{ClientId, Event, Failure, ServerId};
+pub use layer::Layer;
 pub use machine::{Client, Server, Step, Timer};
 pub use stateless::{StatelessTags, respond_statelessly, stamped};
 pub use timing::Timing;
