@@ -104,7 +104,8 @@ fn run(bench: &Bench<'_>, durability: &str, cuts: usize) -> Result<(usize, usize
     strace.arg("-o").arg(&trace).arg(bench.binary.path());
     let mut storm = Storm::new(SERVER)?;
     let mut exchange = Traced(start(bench, strace, &data, &["--durability", durability])?);
-    storm.rage(Duration::from_millis(1500))?;
+    // Commits come twenty times a second at most; so many moments at least are wanted.
+    storm.rage(Duration::from_millis(1500.max(100 * cuts as u64)))?;
     exchange.end()?;
     drop(storm);
     let text = fs::read_to_string(&trace)?;
