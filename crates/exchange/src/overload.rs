@@ -16,7 +16,7 @@ const AIM: f64 = 10.0;
 const AT_ONCE: f64 = 0.02;
 /// By how much the share grows in a second for each percent beyond it.
 const PER_SECOND: f64 = 0.1;
-/// The share is worked out anew this often; what lies longer back than that counts as so long.
+/// The share is worked out anew this often; a longer time with a long queue counts as the second.
 const PERIOD: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(100);
 /// From this fill on, in percent, those are refused as well who have been invited to come again, with credentials: what
@@ -58,7 +58,9 @@ impl Load {
         if spent >= PERIOD {
             self.at = now;
             let excess = f64::from(self.pressure) - AIM;
-            let change = PER_SECOND * excess * spent.min(LONGEST).as_secs_f64();
+            // A queue that was short stays so while nobody comes; of one that was long nobody knows.
+            let counted = if excess > 0.0 { spent.min(LONGEST) } else { spent };
+            let change = PER_SECOND * excess * counted.as_secs_f64();
             self.grown = (self.grown + change).clamp(0.0, 1.0);
         }
     }
@@ -139,7 +141,11 @@ mod tests {
             load.pass(at(millis));
         }
         assert_eq!(refused(&mut load), 0);
-        // Whatever lies between two messages, one look does not decide for seconds.
+        // Nor need anybody come for that.
+        load.grown = 1.0;
+        load.pass(at(2_400));
+        assert_eq!(refused(&mut load), 0);
+        // Whatever lies between two messages, one look at a long queue does not decide for seconds.
         load.pressure = 60;
         load.pass(at(100_000));
         assert!(load.grown < 0.7);
