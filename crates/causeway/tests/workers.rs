@@ -15,6 +15,8 @@ const WORKERS: u16 = 3;
 /// So many users that each worker has some, and some connections of users of others.
 const USERS: usize = 24;
 
+type Workers = Vec<(Handle, JoinHandle<Result<(), Error>>)>;
+
 /// A free port for UDP and TCP.
 fn free() -> SocketAddr {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -24,7 +26,7 @@ fn free() -> SocketAddr {
 }
 
 /// An exchange that asks nobody for credentials.
-fn start(sip: SocketAddr, records: &LineLog) -> Vec<(Handle, JoinHandle<Result<(), Error>>)> {
+fn start(sip: SocketAddr, records: &LineLog) -> Workers {
     let members = Membership::group(WORKERS).into_iter().zip(0..);
     let worker = |(place, own)| {
         let config = Config {
@@ -117,7 +119,14 @@ fn routes(message: &Message) -> Vec<Vec<u8>> {
     message.msg().values(HeaderId::RecordRoute).map(<[u8]>::to_vec).collect()
 }
 
-fn sum(workers: &[(Handle, JoinHandle<Result<(), Error>>)], what: &str) -> u64 {
+fn end(workers: Workers) {
+    workers.iter().for_each(|(handle, _)| handle.drain());
+    for (_, thread) in workers {
+        thread.join().unwrap().unwrap();
+    }
+}
+
+fn sum(workers: &Workers, what: &str) -> u64 {
     let of = |handle: &Handle| handle.status(LONG).unwrap()["nodes"]["exchange"][what].as_u64().unwrap();
     workers.iter().map(|(handle, _)| of(handle)).sum()
 }
@@ -203,10 +212,7 @@ fn phones_on_any_workers_connection_are_called_by_others() {
     caller.send_to(&message.finish(), sip).unwrap();
     let status = hear(&caller, 9).msg().status().unwrap();
     assert!(status >= 400, "{status}");
-    workers.iter().for_each(|(handle, _)| handle.drain());
-    for (_, thread) in workers {
-        thread.join().unwrap().unwrap();
-    }
+    end(workers);
 }
 
 /// Of a call over UDP its first request alone may come to a worker whose call it is not: the kernel sees the marks of the
@@ -259,10 +265,7 @@ fn what_belongs_to_a_call_comes_to_its_worker_at_once() {
     }
     let handed = sum(&workers, "handed");
     assert!(0 < handed && handed <= 2 * USERS as u64, "{handed}");
-    workers.iter().for_each(|(handle, _)| handle.drain());
-    for (_, thread) in workers {
-        thread.join().unwrap().unwrap();
-    }
+    end(workers);
 }
 
 fn causeway(args: &[&str]) -> Command {

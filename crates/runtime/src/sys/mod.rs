@@ -35,6 +35,21 @@ fn header(name: *mut Raw, length: libc::socklen_t, iovec: *mut libc::iovec) -> l
     header
 }
 
+/// Sets an option of a socket (setsockopt(2)).
+///
+/// # Safety
+/// The option reads a `T`, and what that points to, if anything, is there for the call.
+unsafe fn set_option<T>(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let (place, length) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
+    // SAFETY: `place` is readable for `length` bytes; for the rest the caller answers.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, place, length) }).map(drop)
+}
+
 /// How many bytes written to a TCP socket have not been sent yet (SIOCOUTQNSD, tcp(7)).
 pub(crate) fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
     const SIOCOUTQNSD: libc::c_ulong = 0x894b;
@@ -48,17 +63,8 @@ pub(crate) fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
 /// CAP_NET_ADMIN.
 pub(crate) fn force_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the option reads one int, to which the pointer is valid for the call.
-    check(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const bytes).cast(),
-            size_of_val(&bytes) as libc::socklen_t,
-        )
-    })
-    .map(drop)
+    // SAFETY: the option reads one int.
+    unsafe { set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes) }
 }
 
 /// How many descriptors this process may have open (RLIMIT_NOFILE, getrlimit(2)); the customary 1024 if it may not ask.
@@ -75,17 +81,8 @@ pub(crate) fn descriptor_limit() -> u64 {
 /// TCP_THIN_LINEAR_TIMEOUTS).
 pub(crate) fn set_thin(fd: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: `on` is read, and is as long as said.
-    check(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_THIN_LINEAR_TIMEOUTS,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    })
-    .map(drop)
+    // SAFETY: the option reads one int.
+    unsafe { set_option(fd, libc::IPPROTO_TCP, libc::TCP_THIN_LINEAR_TIMEOUTS, &on) }
 }
 
 /// How full a socket's receive queue is, in percent of its limit (SO_MEMINFO, socket(7)).

@@ -293,11 +293,8 @@ mod tests {
     fn whole() -> UdpSocket {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
         let on: libc::c_int = 1;
-        let size = size_of_val(&on) as libc::socklen_t;
-        let value = (&raw const on).cast();
-        // SAFETY: the option reads one int, to which the pointer is valid for the call.
-        let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, value, size) };
-        assert_eq!(set, 0);
+        // SAFETY: the option reads one int.
+        unsafe { crate::sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, &on) }.unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         socket.into()
     }

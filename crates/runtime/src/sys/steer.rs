@@ -10,7 +10,7 @@ use libc::{
     BPF_X, sock_filter,
 };
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 /// How far into a datagram a mark is looked for: as much as fits into an Ethernet frame.
 const FARTHEST: u32 = 1472;
@@ -43,16 +43,7 @@ fn attach(fd: BorrowedFd<'_>, program: &mut [sock_filter]) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let given = libc::sock_fprog { len, filter: program.as_mut_ptr() };
     // SAFETY: the option reads a sock_fprog and the `len` instructions it points to, which are there for the call.
-    super::check(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_REUSEPORT_CBPF,
-            (&raw const given).cast(),
-            size_of_val(&given) as libc::socklen_t,
-        )
-    })
-    .map(drop)
+    unsafe { super::set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &given) }
 }
 
 /// Looks for a word of signs at every multiple of four below `far`, and reads the digits behind the last sign.
