@@ -76,7 +76,7 @@ impl Gatekeeper {
     pub fn challenges(&self, ctx: &mut Ctx<'_>, keys: &Keys, client: IpAddr, stale: bool) -> Vec<Vec<u8>> {
         let random = ctx.rng.next_u32();
         let random = if self.shard.is_alone() { random } else { Keys::random_of(self.shard.own, random) };
-        let nonce = self.shard.nonce_mark() + &keys.nonce(ctx.unix_ms, random, client);
+        let nonce = self.shard.mark() + &keys.nonce(ctx.unix_ms, random, client);
         let challenge = |algorithm: &Algorithm| {
             let mut challenge = NewChallenge::new(self.realm.as_bytes(), nonce.as_bytes(), *algorithm);
             challenge.stale = stale;

@@ -18,8 +18,8 @@
 //! does not know its user or its dialog, and refuses it.
 //!
 //! What is given out names the member in clear as well, by its [`Mark`]: our branches, our Routes and our nonces. So most
-//! of what belongs to a member comes to it at once; all they show is that two things have one of a few members in common. Where a mark is wrong, or looked at by nobody, the table above decides
-//! all the same.
+//! of what belongs to a member comes to it at once; all they show is that two things have one of a few members in common.
+//! Where a mark is wrong, or looked at by nobody, the table above decides all the same.
 
 use crate::config::Config;
 use crate::gruu::{self, Gruu};
@@ -85,11 +85,12 @@ impl Shard {
 
     /// What this member appends to its branches, `rest` after it; `rest` alone where it is alone.
     pub fn suffix(self, rest: String) -> String {
-        match (self.is_alone(), rest.as_str()) {
-            (true, _) => rest,
-            (false, "") => Mark(self.own).to_string(),
-            (false, rest) => format!("{}-{rest}", Mark(self.own)),
-        }
+        if self.is_alone() { rest } else { format!("{}-{rest}", Mark(self.own)) }
+    }
+
+    /// The mark of this member; empty where it is alone.
+    pub fn mark(self) -> String {
+        if self.is_alone() { String::new() } else { Mark(self.own).to_string() }
     }
 
     /// The parameter, its semicolon first, that brings further requests of a dialog to the member whose tag this is.
@@ -98,11 +99,6 @@ impl Shard {
             true => String::new(),
             false => format!(";cs={:04x}{}", tag ^ mask(keys, call_id), Mark(self.of_tag(tag))),
         }
-    }
-
-    /// What a nonce of this member begins with.
-    pub fn nonce_mark(self) -> String {
-        if self.is_alone() { String::new() } else { Mark(self.own).to_string() }
     }
 
     /// Whether a URI of ours was given by another member, for a dialog of its own.
@@ -174,8 +170,8 @@ fn of_param(keys: &Keys, uri: &Uri<'_>, msg: Msg<'_>) -> Option<u16> {
 
 /// The member that a branch of ours names.
 fn member(branch: &[u8]) -> Option<u16> {
-    let rest = branch.strip_prefix(b"z9hG4bK-c").and_then(|_| branch.get(BEFORE_MEMBER..))?;
-    let (Mark(member), after) = Mark::read(rest)?;
+    let rest = branch.strip_prefix(b"z9hG4bK-c").and_then(|_| branch.get(BEFORE_MEMBER - 1..))?;
+    let (Mark(member), after) = Mark::read(rest.strip_prefix(b"-")?)?;
     matches!(after.first(), None | Some(b'-')).then_some(member)
 }
 

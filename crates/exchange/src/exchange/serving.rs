@@ -222,7 +222,7 @@ impl Exchange {
 
     fn send_own_to(&mut self, ctx: &mut Ctx<'_>, token: u64, request: &[u8], hop: Hop, out: &mut Outbox) {
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
-        let suffix = self.config.shard.suffix(String::new());
+        let suffix = self.config.shard.mark();
         let identity = Identity { sent_by, branch_suffix: suffix.as_bytes(), key: None };
         let sent = self.core.send_own(ctx, hop, identity, request, &mut self.hub.sink(out));
         match sent {

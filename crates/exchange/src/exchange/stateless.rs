@@ -175,8 +175,7 @@ impl Exchange {
             msg.from_tag(),
         ];
         let parts = parts.map(Option::unwrap_or_default);
-        let (mac, member) =
-            (self.keys.mac("stateless", &parts.join(&0)), self.config.shard.suffix(String::new()));
+        let (mac, member) = (self.keys.mac("stateless", &parts.join(&0)), self.config.shard.mark());
         let hyphen: &[u8] = if member.is_empty() { b"" } else { b"-" };
         [PREFIX, mac.as_bytes(), hyphen, member.as_bytes()].concat()
     }

@@ -147,8 +147,8 @@ fn responses_go_to_whose_branch_it_is() {
         let shard = Shard { own, of: 7 };
         for branch in [
             format!("z9hG4bK-cw0123456789abcdef-{}", shard.suffix("fedcba9876543210".into())),
-            format!("z9hG4bK-cw0123456789abcdef-{}", shard.suffix(String::new())),
-            format!("z9hG4bK-cs0123456789abcdef-{}", shard.suffix(String::new())),
+            format!("z9hG4bK-cw0123456789abcdef-{}", shard.mark()),
+            format!("z9hG4bK-cs0123456789abcdef-{}", shard.mark()),
         ] {
             assert_eq!(OF.owner(&config(), &keys(), response(&branch).msg()), own, "{branch}");
         }
@@ -162,15 +162,13 @@ fn responses_go_to_whose_branch_it_is() {
         "z9hG4bK-cw0123456789abcdef-~~~~~~~07-x",
         "z9hG4bK-cw0123456789abcdef-~~~~~~~012",
         "z9hG4bK-cw0123456789abcdef-01-x",
+        "z9hG4bK-cw0123456789abcdefx~~~~~~~01",
         "z9hG4bK-cw0123456789abcdef-fedcba9876543210",
     ] {
         let own = Shard { own: 3, of: 7 };
         assert_eq!(own.owner(&config(), &keys(), response(strange).msg()), 3, "{strange}");
     }
-    assert_eq!(
-        (Shard::ALONE.suffix("x".into()), Shard::ALONE.suffix(String::new())),
-        ("x".into(), String::new())
-    );
+    assert_eq!((Shard::ALONE.suffix("x".into()), Shard::ALONE.mark()), ("x".into(), String::new()));
 }
 
 /// Bytes of a message changed, cut and moved about: every member that makes it out at all names the same owner, and
