@@ -4,6 +4,10 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How often threads get their share.
+const PERIOD: Duration = Duration::from_millis(10);
 
 /// Has all threads of a process run on some of the cores alone, as taskset(1) takes them: who shares a core with a server
 /// that is idle most of the time empties its caches, and whether anybody does is chance.
@@ -28,14 +32,14 @@ fn is_v2() -> bool {
 }
 
 impl Group {
-    /// Confines a process and all its threads to a share of one core, in percent. Periods are short, so that it runs a
-    /// little all the time.
+    /// Confines a process and all its threads to a share of one core, in percent of each `period`. Short ones let it run
+    /// a little all the time.
     ///
     /// # Errors
     /// If there is no such group to be had: it takes root.
-    pub fn confine(pid: u32, percent: u64) -> Result<Self> {
+    pub fn confine(pid: u32, percent: u64, period: Duration) -> Result<Self> {
         let root = if is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/cpu" };
-        let group = Self::make(Path::new(root), pid, percent)?;
+        let group = Self::make(Path::new(root), pid, percent, period)?;
         fs::write(group.0.join("cgroup.procs"), pid.to_string())?;
         Ok(group)
     }
@@ -64,12 +68,12 @@ impl Group {
                     fs::create_dir(&group.0)?;
                     fs::write(group.0.join("cgroup.type"), "threaded")?;
                     fs::write(above.0.join("cgroup.subtree_control"), "+cpu")?;
-                    group.limit(percent)?;
+                    group.limit(percent, PERIOD)?;
                     fs::write(group.0.join("cgroup.threads"), id.to_string())?;
                     group
                 }
                 None => {
-                    let group = Self::make(Path::new("/sys/fs/cgroup/cpu"), id, percent)?;
+                    let group = Self::make(Path::new("/sys/fs/cgroup/cpu"), id, percent, PERIOD)?;
                     fs::write(group.0.join("tasks"), id.to_string())?;
                     group
                 }
@@ -89,19 +93,20 @@ impl Group {
         Ok(above)
     }
 
-    fn make(root: &Path, id: u32, percent: u64) -> Result<Self> {
+    fn make(root: &Path, id: u32, percent: u64, period: Duration) -> Result<Self> {
         let group = Self(root.join(format!("causeway-bench-{id}")));
         fs::create_dir(&group.0).context("no CPU control group can be made; this part needs root")?;
-        group.limit(percent)?;
+        group.limit(percent, period)?;
         Ok(group)
     }
 
-    fn limit(&self, percent: u64) -> Result<()> {
-        let quota = percent * 100;
+    fn limit(&self, percent: u64, period: Duration) -> Result<()> {
+        let period = period.as_micros() as u64;
+        let quota = percent * period / 100;
         match is_v2() {
-            true => fs::write(self.0.join("cpu.max"), format!("{quota} 10000"))?,
+            true => fs::write(self.0.join("cpu.max"), format!("{quota} {period}"))?,
             false => {
-                fs::write(self.0.join("cpu.cfs_period_us"), "10000")?;
+                fs::write(self.0.join("cpu.cfs_period_us"), period.to_string())?;
                 fs::write(self.0.join("cpu.cfs_quota_us"), quota.to_string())?;
             }
         }

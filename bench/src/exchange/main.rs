@@ -1,10 +1,11 @@
 //! CPU per registration and per call, and the delay of a call: the exchange beside Kamailio under the same
 //! load in the same run.
 //!
-//! `exchange [register] [call] [delay] [scale] [overload] [workers] [--json] [--rounds N]`: the first three unless told. Both
-//! servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all threads
-//! and processes of the server, so that it does not matter what else the machine does, as long as no call
-//! fails.
+//! `exchange [register] [call] [delay] [scale] [overload] [workers] [--json] [--rounds N] [--seconds N]`: the first three
+//! unless told. Both servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all
+//! threads and processes of the server, so that it does not matter what else the machine does, as long as no call
+//! fails. Registrations and calls go on for ten seconds unless told, those of `scale` too; what is over is forgotten
+//! after 32, at a cost that only longer rounds show.
 #![allow(clippy::print_stdout, reason = "a benchmark answers on standard output")]
 
 mod confined;
@@ -32,7 +33,6 @@ struct Load {
     title: &'static str,
     part: Part,
     rate: usize,
-    seconds: usize,
     servers: &'static [Kind],
 }
 
@@ -43,7 +43,6 @@ const LOADS: &[(&str, Load)] = &[
             title: "REGISTER with digest",
             part: Part::Register,
             rate: 2500,
-            seconds: 10,
             servers: &[
                 Kind::Shipped,
                 Kind::Bare { digest: true, durable: false },
@@ -57,7 +56,6 @@ const LOADS: &[(&str, Load)] = &[
             title: "call with digest",
             part: Part::Caller { digest: true },
             rate: 600,
-            seconds: 10,
             servers: &[Kind::Shipped, Kind::Kamailio { digest: true }],
         },
     ),
@@ -67,7 +65,6 @@ const LOADS: &[(&str, Load)] = &[
             title: "call without authentication",
             part: Part::Caller { digest: false },
             rate: 1500,
-            seconds: 10,
             servers: &[Kind::Bare { digest: false, durable: true }, Kind::Kamailio { digest: false }],
         },
     ),
@@ -86,6 +83,7 @@ struct Options {
     parts: Vec<String>,
     json: bool,
     rounds: usize,
+    seconds: usize,
 }
 
 fn main() -> Result<()> {
@@ -107,7 +105,7 @@ fn main() -> Result<()> {
         results.push(json!({ "part": "delay", "rows": delay::table(options.rounds, options.json)? }));
     }
     if options.parts.iter().any(|part| part == "scale") {
-        results.push(json!({ "part": "scale", "rows": scale::table(options.json)? }));
+        results.push(json!({ "part": "scale", "rows": scale::table(options.seconds, options.json)? }));
     }
     if options.parts.iter().any(|part| part == "overload") {
         results.push(json!({ "part": "overload", "rows": overload::table(options.rounds, options.json)? }));
@@ -122,21 +120,24 @@ fn main() -> Result<()> {
 }
 
 fn options(args: &[String]) -> Result<Options> {
-    let mut options = Options { parts: Vec::new(), json: false, rounds: 3 };
+    let mut options = Options { parts: Vec::new(), json: false, rounds: 3, seconds: 10 };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
+        let mut number = || {
+            let number = args.next().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+            number.with_context(|| format!("{arg} needs a number"))
+        };
         match arg.as_str() {
             "--json" => options.json = true,
-            "--rounds" => {
-                let number = args.next().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
-                options.rounds = number.context("--rounds needs a number")?;
-            }
+            "--rounds" => options.rounds = number()?,
+            "--seconds" => options.seconds = number()?,
             "register" | "call" | "delay" | "scale" | "overload" | "workers" => {
                 options.parts.push(arg.clone())
             }
             other => {
                 bail!(
-                    "`{other}`: usage: [register] [call] [delay] [scale] [overload] [workers] [--json] [--rounds N]"
+                    "`{other}`: usage: [register] [call] [delay] [scale] [overload] [workers] [--json] [--rounds N] \
+                     [--seconds N]"
                 )
             }
         }
@@ -151,7 +152,7 @@ fn row(load: &Load, options: &Options) -> Result<Vec<Value>> {
     let mut figures: Vec<Vec<Figure>> = load.servers.iter().map(|_| Vec::new()).collect();
     for _ in 0..options.rounds {
         for (kind, figures) in load.servers.iter().zip(&mut figures) {
-            figures.push(measure(*kind, load).with_context(|| kind.name())?);
+            figures.push(measure(*kind, load, options.seconds).with_context(|| kind.name())?);
         }
     }
     if !options.json {
@@ -186,9 +187,9 @@ fn median(mut figures: Vec<Figure>) -> Option<Figure> {
     figures.get(figures.len() / 2).copied()
 }
 
-fn measure(kind: Kind, load: &Load) -> Result<Figure> {
+fn measure(kind: Kind, load: &Load, seconds: usize) -> Result<Figure> {
     let server = Server::start(kind, USERS)?;
-    measure_on(&server, load.part, (USERS, 1), load.rate, load.seconds)
+    measure_on(&server, load.part, (USERS, 1), load.rate, seconds)
 }
 
 /// Registers those who take part, which also warms the caches, then measures the load. `users`: how many, and

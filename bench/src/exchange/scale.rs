@@ -15,10 +15,9 @@ const SIZES: [usize; 2] = [1_000, 1_000_000];
 /// Of which so many call and are called, spread evenly over all.
 const ACTIVE: usize = 1_000;
 const RATE: usize = 600;
-const SECONDS: usize = 10;
 
-/// Measures both sizes.
-pub fn table(quiet: bool) -> Result<Vec<Value>> {
+/// Measures both sizes, calls for so many seconds.
+pub fn table(seconds: usize, quiet: bool) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
     if !quiet {
         println!("subscribers and bindings, calls with digest, {RATE} per second");
@@ -37,7 +36,7 @@ pub fn table(quiet: bool) -> Result<Vec<Value>> {
         let served = begun.elapsed().as_secs_f64();
         let memory = server.memory()?;
         let figure =
-            measure_on(&server, Part::Caller { digest: true }, (ACTIVE, size / ACTIVE), RATE, SECONDS)?;
+            measure_on(&server, Part::Caller { digest: true }, (ACTIVE, size / ACTIVE), RATE, seconds)?;
         // Of a thousand bindings the program itself is the larger part.
         let (fewer, less) = *base.get_or_insert((0, 0));
         let each = (memory.saturating_sub(less)) as f64 / (size - fewer) as f64;
@@ -66,12 +65,12 @@ fn bindings(folder: &Path, size: usize) -> Result<()> {
         let binding = Binding {
             q: 1000,
             expires: unix_ms + 3_600_000 + (number as u64 % 3_600_000),
-            call_id: format!("{number}-4711@127.0.6.2"),
+            call_id: format!("{number}-4711@127.0.6.2").into(),
             cseq: 1,
-            received: "127.0.6.2:5060".to_owned(),
-            transport: "udp".to_owned(),
+            received: "127.0.6.2:5060".into(),
+            transport: "udp".into(),
             since: unix_ms,
-            contact: contact.clone(),
+            contact: contact.as_str().into(),
             ..Binding::default()
         };
         binding.record(format!("sip:u{number}@{DOMAIN}\0{contact}").as_bytes())

@@ -143,7 +143,7 @@ fn command(kind: Kind, data: &Path) -> Result<Command> {
             let file = data.join("kamailio.cfg");
             fs::write(&file, crate::kamailio::config(digest))?;
             let mut command = Command::new("kamailio");
-            command.args(["-DD", "-E", "-m", "256", "-M", "16", "-x", "fm", "-X", "fm", "-f"]).arg(file);
+            command.args(["-DD", "-E", "-m", "1024", "-M", "16", "-x", "fm", "-X", "fm", "-f"]).arg(file);
             // What it says at start is of no use here, and its warnings come at debug level 1.
             command.arg("-Y").arg(data).stdout(Stdio::null()).stderr(Stdio::null());
             Ok(command)

@@ -1,7 +1,7 @@
 //! A second server of the same kind, under steady load in a network namespace of its own, to compare with: what a core of a
 //! virtual machine gets done changes by half from one ten seconds to the next, and for both alike.
 
-use crate::overload::Loaded;
+use crate::overload::{Loaded, PERIODS};
 use anyhow::{Context, Result, ensure};
 use causeway_bench::process::Process;
 use causeway_bench::space::Space;
@@ -76,7 +76,7 @@ impl Drop for Twin {
 /// # Errors
 /// If its server cannot be started or confined.
 pub fn run() -> Result<()> {
-    let loaded = Loaded::start()?;
+    let loaded = Loaded::start(PERIODS[1])?;
     let closed = loaded.closed_loop()?;
     let (tell, ended) = channel::<()>();
     spawn(move || {

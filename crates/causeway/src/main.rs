@@ -24,6 +24,12 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, SipAction};
 use exit::Outcome;
 use std::process::ExitCode;
+use tikv_jemallocator::Jemalloc;
+
+/// What a call leaves behind is freed all at once, half a minute later; of the C library's allocator most of that goes the
+/// slow way (docs/benchmarks.md).
+#[global_allocator]
+static HEAP: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
