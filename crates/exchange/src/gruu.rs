@@ -75,7 +75,7 @@ mod tests {
         let uris: Vec<&str> = given.split('"').filter(|part| part.starts_with("sip:")).collect();
         assert_eq!(uris[0], "sip:alice@example.com;gr=urn:uuid:00000000-0000-1000-8000-000A95A0E128");
         let read_back = |keys: &Keys, uri: &str| read(keys, &Uri::parse(uri.as_bytes()).unwrap());
-        assert_eq!(read_back(&keys, uris[0]), Some(Gruu::Public(binding.instance.clone())));
+        assert_eq!(read_back(&keys, uris[0]), Some(Gruu::Public(binding.instance.to_string())));
         assert_eq!(read_back(&keys, uris[1]), Some(Gruu::Temporary(binding.gruu)));
         assert_eq!(read_back(&Keys::new([8; 32]), uris[1]), Some(Gruu::Unknown));
         assert_eq!(read_back(&keys, "sip:tgruu.x@example.com;gr"), Some(Gruu::Unknown));

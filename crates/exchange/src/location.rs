@@ -39,13 +39,13 @@ impl Which<'_> {
 
     fn is(&self, binding: &Binding) -> bool {
         match self.flow {
-            Some((instance, reg_id)) => binding.reg_id == reg_id && binding.instance == instance,
+            Some((instance, reg_id)) => binding.reg_id == reg_id && *binding.instance == *instance,
             None => binding.reg_id == 0 && same_contact(binding.contact.as_bytes(), self.contact),
         }
     }
 
     fn of(binding: &Binding) -> Which<'_> {
-        let flow = (binding.reg_id != 0).then_some((binding.instance.as_str(), binding.reg_id));
+        let flow = (binding.reg_id != 0).then_some((&*binding.instance, binding.reg_id));
         Which { contact: binding.contact.as_bytes(), flow }
     }
 }
@@ -183,7 +183,8 @@ impl Location {
         expired
     }
 
-    fn put(&mut self, aor: &[u8], binding: Binding) {
+    fn put(&mut self, aor: &[u8], mut binding: Binding) {
+        binding.unite();
         let known = self.table.get_key_value(aor).map(|(aor, _)| Arc::clone(aor));
         let aor = known.unwrap_or_else(|| Arc::from(aor));
         let second = binding.expires.div_ceil(1000).saturating_mul(1000);
@@ -234,7 +235,7 @@ mod tests {
     }
 
     fn contacts(location: &Location) -> Vec<&str> {
-        location.get(BOB).iter().map(|binding| binding.contact.as_str()).collect()
+        location.get(BOB).iter().map(|binding| &*binding.contact).collect()
     }
 
     #[test]

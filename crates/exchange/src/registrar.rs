@@ -83,7 +83,7 @@ impl Registration<'_> {
             .ok_or_else(|| Refusal(400, reason("unreadable Contact")))?;
         let call_id = text(self.msg.call_id().unwrap_or_default());
         let cseq = self.msg.cseq().map_or(0, |cseq| cseq.number);
-        let late = |known: &Binding| known.call_id == call_id && cseq <= known.cseq;
+        let late = |known: &Binding| *known.call_id == call_id && cseq <= known.cseq;
         // §10.3 item 7: out of order, so this request must not undo a later one.
         let disorder = || Refusal(500, reason("CSeq not higher than that of an earlier registration"));
         if contacts.iter().any(|contact| matches!(contact, Contact::Star)) {
@@ -113,19 +113,19 @@ impl Registration<'_> {
                 continue;
             }
             let binding = Binding {
-                contact: text(contact.addr.uri),
-                params: kept_params(&contact.addr),
+                contact: text(contact.addr.uri).into(),
+                params: kept_params(&contact.addr).into(),
                 q: contact.addr.q(),
                 expires: ctx.unix_ms + contact.expires * 1000,
-                call_id: call_id.clone(),
+                call_id: call_id.as_str().into(),
                 cseq,
                 path: path.clone(),
-                received: addr_text(self.from.peer),
-                transport: transport_name(self.from.transport).to_owned(),
+                received: addr_text(self.from.peer).into(),
+                transport: transport_name(self.from.transport).into(),
                 behind_nat: path.is_empty() && dialog::is_behind_nat(self.msg, self.from.peer.ip()),
                 gruu: self.seed(ctx, location, &contact.instance, &call_id),
                 since: ctx.unix_ms,
-                instance: contact.instance,
+                instance: contact.instance.into(),
                 reg_id: contact.reg_id,
             };
             records.extend(location.set(self.aor, binding));
@@ -182,7 +182,7 @@ impl Registration<'_> {
         if instance.is_empty() {
             return 0;
         }
-        let same = |binding: &&Binding| binding.instance == instance && binding.call_id == call_id;
+        let same = |binding: &&Binding| *binding.instance == *instance && *binding.call_id == *call_id;
         let known = location.get(self.aor).iter().find(same);
         known.map_or_else(|| shard::seed(self.keys, self.aor, ctx.rng.next_u64()), |binding| binding.gruu)
     }

@@ -60,7 +60,7 @@ impl Town {
         let stored = bobs.iter().enumerate().map(|(n, (_, q))| {
             let contact = format!("sip:bob@192.0.2.{}:5060", 10 + n);
             let binding =
-                Binding { contact: contact.clone(), q: *q, expires: u64::MAX, ..Binding::default() };
+                Binding { contact: contact.as_str().into(), q: *q, expires: u64::MAX, ..Binding::default() };
             let record = binding.record(format!("{BOB}\0{contact}").as_bytes());
             (record.key, record.value.unwrap())
         });

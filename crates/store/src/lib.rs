@@ -41,6 +41,7 @@ mod log;
 mod migrate;
 pub mod record;
 mod sqlite;
+mod text;
 
 pub use log::{Log, Logged};
 pub use sqlite::{Error, Rows, Store, Stored};

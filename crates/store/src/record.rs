@@ -1,5 +1,6 @@
 //! What the values mean.
 
+pub use crate::text::Text;
 use serde::{Deserialize, Serialize};
 
 /// A kind of record: its space and its JSON form.
@@ -59,16 +60,16 @@ impl Kind for Subscriber {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     /// The contact URI as registered.
-    pub contact: String,
+    pub contact: Text,
     /// Other parameters of the Contact header field, as registered, with their leading `;`.
     #[serde(default)]
-    pub params: String,
+    pub params: Text,
     /// Preference, in thousandths.
     pub q: u16,
     /// When it ends, milliseconds since 1970.
     pub expires: u64,
     /// Call-ID of the REGISTER that made it.
-    pub call_id: String,
+    pub call_id: Text,
     /// CSeq of that REGISTER.
     pub cseq: u32,
     /// Path of that REGISTER, one entry per value (RFC 3327).
@@ -76,16 +77,16 @@ pub struct Binding {
     pub path: Vec<String>,
     /// Where the REGISTER came from, for a contact that is reached the way it came.
     #[serde(default)]
-    pub received: String,
+    pub received: Text,
     /// On what it came: `udp`, `tcp` or `tls`; empty as long as nobody needs to know.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub transport: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub transport: Text,
     /// It came from another address than its Via says, so that its contact cannot be reached as written.
     #[serde(default, skip_serializing_if = "is_false")]
     pub behind_nat: bool,
     /// The `+sip.instance` parameter with its quotes (RFC 5626 §4.1); empty without one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub instance: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub instance: Text,
     /// The flow's number among those of the instance (RFC 5626 §4.2); 0 where the contact was not registered
     /// for outbound.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -96,6 +97,18 @@ pub struct Binding {
     /// When it was last registered, milliseconds since 1970.
     #[serde(default)]
     pub since: u64,
+}
+
+impl Binding {
+    /// Brings its texts into one piece of memory, for who keeps it.
+    pub fn unite(&mut self) {
+        let Self { contact, params, call_id, received, transport, instance, .. } = self;
+        Text::unite([contact, received, transport, instance, params, call_id]);
+    }
+}
+
+fn is_empty(text: &str) -> bool {
+    text.is_empty()
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -90,13 +90,13 @@ impl RegInfo {
         };
         let params = Params::new(binding.params.as_bytes()).filter(shown);
         Self {
-            contact: binding.contact.clone().into_bytes(),
+            contact: binding.contact.as_bytes().to_vec(),
             display: Vec::new(),
             params: params.map(|param| (param.name.to_vec(), param.unquoted().into_owned())).collect(),
             q: Some(binding.q),
             since_ms: None,
             expires_ms: binding.expires,
-            call_id: binding.call_id.clone().into_bytes(),
+            call_id: binding.call_id.as_bytes().to_vec(),
             cseq: binding.cseq,
             event,
             pub_gruu: None,
@@ -249,11 +249,11 @@ mod tests {
     #[test]
     fn a_binding_as_the_registrar_keeps_it() {
         let binding = Binding {
-            contact: "sip:user@192.0.2.1".to_owned(),
-            params: ";q=0.5;+sip.instance=\"<urn:uuid:f81d4fae>\";audio".to_owned(),
+            contact: "sip:user@192.0.2.1".into(),
+            params: ";q=0.5;+sip.instance=\"<urn:uuid:f81d4fae>\";audio".into(),
             q: 500,
             expires: 2_000_000,
-            call_id: "c".to_owned(),
+            call_id: "c".into(),
             cseq: 9,
             ..Binding::default()
         };

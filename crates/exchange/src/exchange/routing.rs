@@ -320,12 +320,12 @@ pub(super) fn way_to(binding: &Binding) -> Way {
     let next = match (first, flow_of(binding)) {
         (Some(path), _) => Next::Uri(path.uri.to_vec()),
         (None, Some((peer, transport))) => {
-            let instead = (binding.reg_id == 0).then(|| binding.contact.clone().into_bytes());
+            let instead = (binding.reg_id == 0).then(|| binding.contact.as_bytes().to_vec());
             Next::Flow { peer, transport, instead }
         }
-        (None, None) => Next::Uri(binding.contact.clone().into_bytes()),
+        (None, None) => Next::Uri(binding.contact.as_bytes().to_vec()),
     };
-    let uri = Some(binding.contact.clone().into_bytes());
+    let uri = Some(binding.contact.as_bytes().to_vec());
     Way { uri, routes: binding.path.clone(), next, to_user: true }
 }
 
@@ -339,7 +339,7 @@ pub(super) fn way_inside(inside: Inside, msg: Msg<'_>, own: usize) -> Option<Way
 
 /// The flow on which a contact without a Path registered, if it is to be reached by that.
 pub(super) fn flow_of(binding: &Binding) -> Option<(SocketAddr, Transport)> {
-    let transport = match binding.transport.as_str() {
+    let transport = match &*binding.transport {
         "tcp" => Transport::Tcp,
         "tls" => Transport::Tls,
         _ => Transport::Udp,

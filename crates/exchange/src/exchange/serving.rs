@@ -105,7 +105,7 @@ impl Exchange {
         }
         let Some(binding) = self.location.get(aor).iter().max_by_key(|binding| binding.since) else { return };
         let target = Target {
-            uri: binding.contact.clone().into_bytes(),
+            uri: binding.contact.as_bytes().to_vec(),
             routes: binding.path.iter().map(|path| path.clone().into_bytes()).collect(),
             received: super::routing::flow_of(binding)
                 .and_then(|(peer, transport)| self.hub.existing(peer, transport)),
