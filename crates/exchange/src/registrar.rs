@@ -7,7 +7,7 @@ use crate::{dialog, gruu, shard};
 use causeway_node::{Ctx, Record};
 use causeway_sip::transaction::{Hop, Transport};
 use causeway_sip::{Contact, HeaderId, Msg, NameAddr, ResponseBuilder, Uri, addr_text, response_to};
-use causeway_store::record::Binding;
+use causeway_store::record::{Binding, Text};
 
 /// What became of a REGISTER.
 pub struct Outcome {
@@ -112,20 +112,29 @@ impl Registration<'_> {
                 records.extend(location.remove(self.aor, contact.which()));
                 continue;
             }
+            let seed = self.seed(ctx, location, &contact.instance, &call_id);
+            let [uri, params, call_id, received, transport, instance] = Text::together([
+                &String::from_utf8_lossy(contact.addr.uri),
+                &kept_params(&contact.addr),
+                &call_id,
+                &addr_text(self.from.peer),
+                transport_name(self.from.transport),
+                &contact.instance,
+            ]);
             let binding = Binding {
-                contact: text(contact.addr.uri).into(),
-                params: kept_params(&contact.addr).into(),
+                contact: uri,
+                params,
                 q: contact.addr.q(),
                 expires: ctx.unix_ms + contact.expires * 1000,
-                call_id: call_id.as_str().into(),
+                call_id,
                 cseq,
                 path: path.clone(),
-                received: addr_text(self.from.peer).into(),
-                transport: transport_name(self.from.transport).into(),
+                received,
+                transport,
                 behind_nat: path.is_empty() && dialog::is_behind_nat(self.msg, self.from.peer.ip()),
-                gruu: self.seed(ctx, location, &contact.instance, &call_id),
+                gruu: seed,
                 since: ctx.unix_ms,
-                instance: contact.instance.into(),
+                instance,
                 reg_id: contact.reg_id,
             };
             records.extend(location.set(self.aor, binding));

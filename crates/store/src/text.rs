@@ -5,14 +5,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A text that is not changed any more, and may lie in one piece of memory with others ([`Text::unite`]). Used like a
+/// A text that is not changed any more, and may lie in one piece of memory with others ([`Text::together`]). Used like a
 /// `&str`; a clone shares the memory.
 ///
 /// ```
 /// use causeway_store::record::Text;
 ///
-/// let (mut contact, mut call_id) = (Text::from("sip:bob@192.0.2.1"), Text::from("4711"));
-/// Text::unite([&mut contact, &mut call_id]);
+/// let [contact, call_id] = Text::together(["sip:bob@192.0.2.1", "4711"]);
 /// assert_eq!((&*contact, call_id.len()), ("sip:bob@192.0.2.1", 4));
 /// ```
 #[derive(Clone, Default)]
@@ -23,21 +22,30 @@ pub struct Text {
 }
 
 impl Text {
-    /// Brings texts that are used together into one piece of memory: a table of millions is read a hundred to one from memory
-    /// that nobody has touched for long, and each piece is a miss of its own.
+    /// Texts that are used together, in one piece of memory: of a table of millions each entry is cold when it is needed, and
+    /// each piece of it a miss of its own. Texts of 4 GiB and more, which nothing here reads, stay apart.
+    pub fn together<const N: usize>(texts: [&str; N]) -> [Self; N] {
+        let whole: Arc<str> = texts.concat().into();
+        if u32::try_from(whole.len()).is_err() {
+            return texts.map(Self::from);
+        }
+        let mut end = 0;
+        texts.map(|text| {
+            let start = end;
+            end += text.len() as u32;
+            Self { whole: whole.clone(), start, end }
+        })
+    }
+
+    /// Brings texts together that may be apart.
     pub fn unite<const N: usize>(texts: [&mut Text; N]) {
-        let length: usize = texts.iter().map(|text| text.len()).sum();
-        if u32::try_from(length).is_err() {
+        let [first, ..] = texts.as_slice() else { return };
+        if texts.iter().all(|text| Arc::ptr_eq(&text.whole, &first.whole)) {
             return;
         }
-        let mut whole = String::with_capacity(length);
-        texts.iter().for_each(|text| whole.push_str(text));
-        let whole: Arc<str> = whole.into();
-        let mut start = 0;
-        for text in texts {
-            let end = start + text.len() as u32;
-            *text = Self { whole: whole.clone(), start, end };
-            start = end;
+        let united = Self::together(texts.each_ref().map(|text| &***text));
+        for (text, united) in texts.into_iter().zip(united) {
+            *text = united;
         }
     }
 }
@@ -111,9 +119,10 @@ mod tests {
         let json = serde_json::to_string(&texts).unwrap();
         assert_eq!(json, serde_json::to_string(&before).unwrap());
         assert_eq!(serde_json::from_str::<[Text; 4]>(&json).unwrap(), texts);
-        // Once more, what is together already.
+        // What is together already stays where it is.
+        let first = texts[0].clone();
         Text::unite(texts.each_mut());
-        assert_eq!(texts, before);
+        assert!(texts == before && Arc::ptr_eq(&texts[3].whole, &first.whole));
         assert_eq!(Text::default(), Text::from(""));
     }
 }
