@@ -79,13 +79,13 @@ pub struct Binding {
     #[serde(default)]
     pub received: Text,
     /// On what it came: `udp`, `tcp` or `tls`; empty as long as nobody needs to know.
-    #[serde(default, skip_serializing_if = "is_empty")]
+    #[serde(default, skip_serializing_if = "str::is_empty")]
     pub transport: Text,
     /// It came from another address than its Via says, so that its contact cannot be reached as written.
     #[serde(default, skip_serializing_if = "is_false")]
     pub behind_nat: bool,
     /// The `+sip.instance` parameter with its quotes (RFC 5626 §4.1); empty without one.
-    #[serde(default, skip_serializing_if = "is_empty")]
+    #[serde(default, skip_serializing_if = "str::is_empty")]
     pub instance: Text,
     /// The flow's number among those of the instance (RFC 5626 §4.2); 0 where the contact was not registered
     /// for outbound.
@@ -105,10 +105,6 @@ impl Binding {
         let Self { contact, params, call_id, received, transport, instance, .. } = self;
         Text::unite([contact, received, transport, instance, params, call_id]);
     }
-}
-
-fn is_empty(text: &str) -> bool {
-    text.is_empty()
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -18,15 +18,18 @@ use std::sync::Arc;
 pub struct Text {
     whole: Arc<str>,
     start: u32,
+    /// Where it ends; [`ALONE`] if it is the whole.
     end: u32,
 }
+
+const ALONE: u32 = u32::MAX;
 
 impl Text {
     /// Texts that are used together, in one piece of memory: of a table of millions each entry is cold when it is needed, and
     /// each piece of it a miss of its own. Texts of 4 GiB and more, which nothing here reads, stay apart.
     pub fn together<const N: usize>(texts: [&str; N]) -> [Self; N] {
         let whole: Arc<str> = texts.concat().into();
-        if u32::try_from(whole.len()).is_err() {
+        if whole.len() >= ALONE as usize {
             return texts.map(Self::from);
         }
         let mut end = 0;
@@ -54,16 +57,16 @@ impl Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        self.whole.get(self.start as usize..self.end as usize).unwrap_or(&self.whole)
+        match self.end {
+            ALONE => &self.whole,
+            end => self.whole.get(self.start as usize..end as usize).unwrap_or_default(),
+        }
     }
 }
 
 impl<T: Into<Arc<str>>> From<T> for Text {
-    /// A text of 4 GiB and more, which nothing here reads, is one by itself.
     fn from(text: T) -> Self {
-        let whole = text.into();
-        let end = u32::try_from(whole.len()).unwrap_or(u32::MAX);
-        Self { whole, start: 0, end }
+        Self { whole: text.into(), start: 0, end: ALONE }
     }
 }
 
