@@ -48,8 +48,8 @@ pub fn forking(bench: &Bench<'_>) -> Result<String> {
     for branch in BRANCHES {
         play(bench, branch).with_context(|| format!("the branch `{}`", branch.user))?;
     }
-    let under_way = exchange.status("exchange")?["under_way"].clone();
-    Ok(format!("{} branches: {}; {under_way} transactions still wait", BRANCHES.len(), names()))
+    let waiting = exchange.status("exchange")?["transactions"].clone();
+    Ok(format!("{} branches: {}; {waiting} transactions still wait", BRANCHES.len(), names()))
 }
 
 fn names() -> String {

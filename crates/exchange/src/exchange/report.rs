@@ -72,7 +72,8 @@ impl Exchange {
             "aors": aors,
             "bindings": bindings,
             "calls": self.calls.under_way(),
-            "under_way": self.core.len(),
+            "under_way": self.core.under_way(),
+            "transactions": self.core.len(),
             "plans": self.plans.len(),
             "questions": self.waiting.len(),
             "promises": self.promises.len(),
@@ -190,6 +191,7 @@ impl Exchange {
             ("bindings", "Bindings.", bindings),
             ("calls", "Calls under way.", self.calls.under_way()),
             ("sip_transactions", "Requests under way or absorbing retransmissions.", self.core.len()),
+            ("sip_transactions_under_way", "Transactions under way.", self.core.under_way()),
         ] {
             metrics.gauge(name, help, &[], value as f64);
         }

@@ -19,7 +19,7 @@ impl Exchange {
     /// Looks at a message before it is judged. Says whether it was refused or left unanswered.
     pub(super) fn shed(&mut self, ctx: &mut Ctx<'_>, from: Hop, msg: Msg<'_>, out: &mut Outbox) -> bool {
         self.load.pass(ctx.now);
-        let transactions = self.core.len();
+        let transactions = self.core.under_way();
         if !self.load.is_high(transactions) || !overload::begins(msg) || !is_answerable(msg) {
             return false;
         }

@@ -167,6 +167,12 @@ impl Core {
         self.contexts.len().max(self.layer.count().1)
     }
 
+    /// How many transactions are under way, on the side that has more: those that only wait for repetitions do not count.
+    pub fn under_way(&self) -> usize {
+        let (clients, servers) = self.layer.under_way();
+        clients.max(servers)
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

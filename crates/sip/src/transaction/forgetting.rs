@@ -7,13 +7,14 @@ use std::time::Duration;
 
 /// One queue per timer that only forgets: each of these runs for one duration, so that whoever comes first goes
 /// first. Nothing is ever cancelled: an entry whose transaction is gone already does nothing when its time comes.
-/// As long as [`Layer::LIMIT`](super::Layer::LIMIT) allows, since a transaction has at most one of them.
 #[derive(Debug)]
 pub(super) struct Forgetting<T> {
     queues: [VecDeque<(Time, T)>; TIMERS.len()],
 }
 
 const TIMERS: [Timer; 6] = [Timer::D, Timer::I, Timer::J, Timer::K, Timer::L, Timer::M];
+/// Those of server transactions.
+const OF_SERVERS: [Timer; 3] = [Timer::I, Timer::J, Timer::L];
 
 impl<T> Default for Forgetting<T> {
     fn default() -> Self {
@@ -53,6 +54,26 @@ impl<T> Forgetting<T> {
             Some((whose, *timer))
         })
     }
+
+    /// Takes out the one that is due next, though it is not yet, if there are more than `most`.
+    pub fn pop_beyond(&mut self, most: usize) -> Option<(T, Timer)> {
+        if self.queues.iter().map(VecDeque::len).sum::<usize>() <= most {
+            return None;
+        }
+        self.next().and_then(|due| self.pop(due))
+    }
+
+    /// How many client and server transactions wait.
+    pub fn counts(&self) -> (usize, usize) {
+        let of = |servers| {
+            let queues = TIMERS.iter().zip(&self.queues);
+            queues
+                .filter(|(timer, _)| OF_SERVERS.contains(timer) == servers)
+                .map(|(_, queue)| queue.len())
+                .sum()
+        };
+        (of(false), of(true))
+    }
 }
 
 #[cfg(test)]
@@ -74,5 +95,18 @@ mod tests {
         assert_eq!(waiting.pop(at(32_100)), Some(('a', Timer::J)));
         assert_eq!(waiting.pop(at(32_100)), Some(('b', Timer::J)));
         assert_eq!((waiting.pop(at(32_100)), waiting.next()), (None, Some(at(32_200))));
+    }
+
+    #[test]
+    fn beyond_the_limit_who_is_due_next_goes_first() {
+        let at = |millis: u64| Time::from_nanos(millis * 1_000_000);
+        let mut waiting = Forgetting::default();
+        waiting.push(Timer::J, at(32_000), 'a');
+        waiting.push(Timer::M, at(31_000), 'b');
+        waiting.push(Timer::K, at(40_000), 'c');
+        assert_eq!((waiting.pop_beyond(3), waiting.counts()), (None, (2, 1)));
+        assert_eq!(waiting.pop_beyond(1), Some(('b', Timer::M)));
+        assert_eq!(waiting.pop_beyond(1), Some(('a', Timer::J)));
+        assert_eq!((waiting.pop_beyond(1), waiting.counts()), (None, (1, 0)));
     }
 }

@@ -86,7 +86,7 @@ pub struct Layer {
     clients: NumberMap<ClientId, ClientEntry>,
     servers: SerialMap<ServerId, ServerEntry>,
     /// Server transactions by the hash of what makes their requests the same. Its keys are secret, so that nobody finds
-    /// two requests that collide; by chance one of 2^64 / [`Layer::LIMIT`], some 10^14, is taken for another.
+    /// two requests that collide; by chance one of 2^64 / [`Layer::REMEMBERED`], some 10^13, is taken for another.
     by_request: NumberMap<u64, ServerId>,
     hasher: RandomState,
     timers: Timers<(Owner, Timer)>,
@@ -103,8 +103,11 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Transactions held at most on either side.
+    /// Server transactions that may be under way at once.
     pub const LIMIT: usize = 200_000;
+    /// Transactions that have ended and are remembered for repetitions, at most, of both sides together. They wait for 32 s
+    /// after all over UDP: some three for a call, so that these suffice for 5,000 calls a second.
+    pub const REMEMBERED: usize = 500_000;
 
     /// A layer with these durations.
     pub fn new(timing: Timing) -> Self {
@@ -116,9 +119,15 @@ impl Layer {
         &self.timing
     }
 
-    /// How many client and server transactions live.
+    /// How many client and server transactions there are.
     pub fn count(&self) -> (usize, usize) {
         (self.clients.len(), self.servers.len())
+    }
+
+    /// How many of them are under way: all but those that only wait to be forgotten.
+    pub fn under_way(&self) -> (usize, usize) {
+        let (clients, servers) = self.forgetting.counts();
+        (self.clients.len().saturating_sub(clients), self.servers.len().saturating_sub(servers))
     }
 
     /// The next thing that the element should know.
@@ -145,6 +154,7 @@ impl Layer {
         } else {
             self.receive_response(now, from, message, sink);
         }
+        self.forget_beyond_limit(now, sink);
     }
 
     /// Sends a request whose top Via carries `branch` and starts its transaction. ACK has none: send it to
@@ -209,6 +219,7 @@ impl Layer {
             _ => Last::Nothing,
         };
         self.finish_server(now, id, &step);
+        self.forget_beyond_limit(now, sink);
         true
     }
 
@@ -275,10 +286,22 @@ impl Layer {
     /// Fires the timers that are due.
     pub fn timeout(&mut self, now: Time, sink: &mut impl Sink) {
         while let Some((owner, timer)) = self.timers.pop(now).or_else(|| self.forgetting.pop(now)) {
-            match owner {
-                Owner::Client(id) => self.client_timer(now, id, timer, sink),
-                Owner::Server(id) => self.server_timer(now, id, timer, sink),
-            }
+            self.fire(now, owner, timer, sink);
+        }
+        self.forget_beyond_limit(now, sink);
+    }
+
+    /// Whoever is remembered beyond [`Layer::REMEMBERED`] goes before his time.
+    fn forget_beyond_limit(&mut self, now: Time, sink: &mut impl Sink) {
+        while let Some((owner, timer)) = self.forgetting.pop_beyond(Self::REMEMBERED) {
+            self.fire(now, owner, timer, sink);
+        }
+    }
+
+    fn fire(&mut self, now: Time, owner: Owner, timer: Timer, sink: &mut impl Sink) {
+        match owner {
+            Owner::Client(id) => self.client_timer(now, id, timer, sink),
+            Owner::Server(id) => self.server_timer(now, id, timer, sink),
         }
     }
 
@@ -299,7 +322,7 @@ impl Layer {
             }
             return;
         }
-        if self.servers.len() >= Self::LIMIT {
+        if self.under_way().1 >= Self::LIMIT {
             self.refused += 1;
             return;
         }

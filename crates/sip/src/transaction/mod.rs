@@ -5,8 +5,10 @@
 //! The element starts client transactions by [`Layer::request`] and answers server transactions by
 //! [`Layer::respond`].
 //!
-//! Bounds: at most [`Layer::LIMIT`] transactions on either side. A request beyond it is not answered (its
-//! sender repeats it, which is the congestion control that UDP has), and counted.
+//! Bounds: at most [`Layer::LIMIT`] server transactions under way. A request beyond it is not answered (its
+//! sender repeats it, which is the congestion control that UDP has), and counted. Transactions that have ended
+//! are remembered for what may be repeated, at most [`Layer::REMEMBERED`]; beyond that the oldest goes before
+//! its time, and a repetition that comes later still is taken for a request of its own.
 
 mod branch;
 mod event;

@@ -421,6 +421,33 @@ fn old_clients_are_told_apart_without_a_branch() {
 }
 
 #[test]
+fn what_is_over_keeps_nobody_out_and_the_oldest_is_forgotten_first() {
+    let mut bench = Bench::new();
+    let options = |n: usize| request(Method::Options, &n.to_string(), 1);
+    for n in 0..=Layer::REMEMBERED {
+        let request = options(n);
+        let id = request_id(&bench.hear(&request, UDP));
+        bench.respond(id, &request, 200);
+    }
+    assert_eq!((bench.layer.refused, bench.layer.under_way()), (0, (0, 0)));
+    assert_eq!(bench.layer.count(), (0, Layer::REMEMBERED));
+    assert_eq!(bench.hear(&options(1), UDP).len(), 0, "a repetition");
+    assert_eq!(bench.hear(&options(0), UDP).len(), 1, "forgotten");
+    bench.run_until(60_000);
+    assert_eq!(bench.layer.count(), (0, 1), "the one that waits for its answer");
+}
+
+#[test]
+fn a_request_too_many_at_once_is_left_to_be_repeated() {
+    let mut bench = Bench::new();
+    for n in 0..Layer::LIMIT {
+        request_id(&bench.hear(&request(Method::Options, &n.to_string(), 1), UDP));
+    }
+    assert_eq!(bench.hear(&request(Method::Options, "more", 1), UDP).len(), 0);
+    assert_eq!((bench.layer.refused, bench.layer.under_way()), (1, (0, Layer::LIMIT)));
+}
+
+#[test]
 fn a_dead_connection_fails_what_waits_on_it() {
     let mut bench = Bench::new();
     bench.start(Method::Options, TCP);
