@@ -20,8 +20,21 @@ struct Call {
     about: About,
     start: u64,
     legs: Vec<Leg>,
-    /// The INVITE has had its final response, and its transactions are gone.
+    /// The transactions of the INVITE are gone: nobody answers it any more.
     settled: bool,
+}
+
+impl Call {
+    /// Whether nothing more can come of it: nobody is talking, and nobody can answer any more. Once somebody has, the INVITE
+    /// goes nowhere else, so that only those branches count of which no end is known.
+    fn is_over(&self) -> bool {
+        let any = |test: fn(&Leg) -> bool| self.legs.iter().any(test);
+        let answered = any(|leg| !leg.tag.is_empty());
+        match self.settled {
+            true => !any(Leg::is_answered),
+            false => answered && !any(|leg| leg.state != State::Ended),
+        }
+    }
 }
 
 /// What the record says of a whole call, one text after the other in a single piece of memory.
@@ -184,6 +197,8 @@ impl Calls {
         let Some(call) = self.table.get_mut(id) else { return };
         if call.legs.len() < Self::LEGS {
             let target = text(target);
+            // Most calls have one.
+            call.legs.reserve_exact(1);
             call.legs.push(Leg { target, tag: Vec::new(), ring: None, state: State::Pending, status: 0 });
         }
     }
@@ -200,7 +215,9 @@ impl Calls {
     ) {
         let status = msg.status().unwrap_or(0);
         if let Some((call, leg)) = self.refreshes.get(&id).copied() {
-            if (200..300).contains(&status) {
+            let leg_now = self.table.get(call).and_then(|call| call.legs.get(leg));
+            // A refresh may be answered after the end.
+            if (200..300).contains(&status) && leg_now.is_some_and(Leg::is_answered) {
                 self.supervise(ctx.now, (call, leg), msg, granted);
             }
             return;
@@ -328,7 +345,7 @@ impl Calls {
     fn end(&mut self, unix_ms: u64, id: ServerId, leg: usize, by: By, out: &mut Outbox) {
         self.sessions.cancel((id, leg));
         let Some(call) = self.table.get_mut(id) else { return };
-        if call.legs.get(leg).is_some_and(|leg| matches!(leg.state, State::Answered(_))) {
+        if call.legs.get(leg).is_some_and(Leg::is_answered) {
             out.line(Self::JOURNAL, record(call, leg, unix_ms, Some(by)));
             if let Some(found) = call.legs.get_mut(leg) {
                 found.state = State::Ended;
@@ -338,9 +355,7 @@ impl Calls {
     }
 
     fn forget(&mut self, id: ServerId) {
-        let answered = |leg: &Leg| matches!(leg.state, State::Answered(_));
-        let over = |call: &Call| call.settled && !call.legs.iter().any(answered);
-        if !self.table.get(id).is_some_and(over) {
+        if !self.table.get(id).is_some_and(Call::is_over) {
             return;
         }
         if let Some(call) = self.table.remove(id)
@@ -352,6 +367,10 @@ impl Calls {
 }
 
 impl Leg {
+    fn is_answered(&self) -> bool {
+        matches!(self.state, State::Answered(_))
+    }
+
     fn show(&self) -> Value {
         let state = match (self.state, self.ring) {
             (State::Answered(_), _) => "answered",
@@ -385,6 +404,9 @@ struct Record<'a> {
     ended_by: Option<&'static str>,
 }
 
+/// Bytes that most records fit into.
+const RECORD: usize = 512;
+
 fn record(call: &Call, leg: usize, unix_ms: u64, by: Option<By>) -> String {
     let Some(this) = call.legs.get(leg) else { return String::new() };
     let answer = match this.state {
@@ -410,8 +432,10 @@ fn record(call: &Call, leg: usize, unix_ms: u64, by: Option<By>) -> String {
         status: this.status,
         ended_by: by.map(By::name),
     };
+    let mut line = Vec::with_capacity(RECORD);
     // Strings and numbers always have a form in JSON.
-    serde_json::to_string(&record).unwrap_or_default()
+    let _ = serde_json::to_writer(&mut line, &record);
+    String::from_utf8(line).unwrap_or_default()
 }
 
 /// The session interval that a message asks for or grants, in seconds (RFC 4028 §4).

@@ -193,6 +193,8 @@ impl Location {
             self.seeds.insert(binding.gruu, Arc::clone(&aor));
         }
         let bindings = self.table.entry(aor).or_default();
+        // By itself a list would make room for four, where nearly everybody has one.
+        bindings.reserve_exact(1);
         let at = bindings.partition_point(|other| other.q >= binding.q);
         bindings.insert(at, binding);
         self.bindings += 1;

@@ -28,6 +28,7 @@ use crate::route;
 use causeway_node::Mark;
 use causeway_sip::hub::Hub;
 use causeway_sip::{Method, Msg, Uri};
+use std::borrow::Cow;
 
 /// Which member of how many an exchange is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +85,8 @@ impl Shard {
     }
 
     /// What this member appends to its branches, `rest` after it; `rest` alone where it is alone.
-    pub fn suffix(self, rest: String) -> String {
-        if self.is_alone() { rest } else { format!("{}-{rest}", Mark(self.own)) }
+    pub fn suffix(self, rest: &[u8]) -> Cow<'_, [u8]> {
+        if self.is_alone() { rest.into() } else { [self.mark().as_bytes(), b"-", rest].concat().into() }
     }
 
     /// The mark of this member; empty where it is alone.

@@ -57,6 +57,7 @@ fn a_call_is_forwarded_recorded_and_ended() {
     let bye = bench.asked(bob, Method::Bye).expect("the proof in the route lets it pass without credentials");
     assert!(!bye.msg().has(HeaderId::Route));
     bench.respond(bob, &bye, 200, "b", &[]);
+    assert_eq!(bench.status()["calls"], 0, "at once, though its INVITE is remembered");
     bench.world.run_for(64 * SECOND);
     let lines = records(&bench);
     assert_eq!(lines.len(), 2, "{lines:?}");

@@ -249,6 +249,13 @@ pub fn addr_text(addr: SocketAddr) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// The sixteen lower-case hexadecimal digits of a number.
+#[must_use]
+pub fn hex16(number: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|at| DIGITS[(number >> (60 - 4 * at)) as usize & 15])
+}
+
 /// Equality of a name in the case that we write ourselves and one from outside, whatever its case.
 #[inline]
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {

@@ -27,6 +27,7 @@ use crate::transaction::Transport;
 use causeway_node::{DnsRecord, RecordKind, RngCore};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Which transports the asker has beside UDP and TCP, which every element must have (RFC 3261 §18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub struct Candidate {
     /// What runs there.
     pub transport: Transport,
     /// The domain that a certificate must name (RFC 5922 §7.2): that of the URI, not that of the host found.
-    pub domain: String,
+    pub domain: Arc<str>,
 }
 
 /// How far a location has come.
@@ -85,7 +86,7 @@ enum Stage {
 /// One location under way.
 #[derive(Clone, Debug)]
 pub struct Locator {
-    domain: String,
+    domain: Arc<str>,
     secure: bool,
     have: Transports,
     /// What is used where DNS names no service.
@@ -118,7 +119,7 @@ impl Locator {
         let host = std::str::from_utf8(uri.target_host()).map_err(|_| Unreachable::Transport)?;
         let fallback = transport.unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
         let mut locator = Self {
-            domain: host.trim_end_matches('.').to_ascii_lowercase(),
+            domain: lower(host.trim_end_matches('.')),
             secure,
             have,
             fallback,
@@ -129,19 +130,21 @@ impl Locator {
         };
         let port = uri.port.unwrap_or(default_port(fallback));
         if let Some(ip) = crate::parse_ip(uri.target_host()) {
-            locator.add(ip, port, fallback);
-            return Ok((locator.clone(), Progress::Found(locator.found)));
+            let place = locator.candidate(ip, port, fallback);
+            return Ok((locator, Progress::Found(vec![place])));
         }
         let progress = match (uri.port, transport) {
             (Some(_), _) => {
-                locator.hosts.push_back((locator.domain.clone(), port, fallback));
+                locator.hosts.push_back((locator.domain.to_string(), port, fallback));
                 locator.next_host()
             }
             (None, Some(transport)) => {
                 locator.services.push_back((service(transport, secure, &locator.domain), transport));
                 locator.next_service()
             }
-            (None, None) => Progress::Ask(Query { name: locator.domain.clone(), kind: RecordKind::Naptr }),
+            (None, None) => {
+                Progress::Ask(Query { name: locator.domain.to_string(), kind: RecordKind::Naptr })
+            }
         };
         Ok((locator, progress))
     }
@@ -221,7 +224,7 @@ impl Locator {
         if self.hosts.is_empty() {
             // §4.2: no SRV at all: the host itself, at the default port.
             let transport = self.fallback;
-            self.hosts.push_back((self.domain.clone(), default_port(transport), transport));
+            self.hosts.push_back((self.domain.to_string(), default_port(transport), transport));
         }
         self.next_host()
     }
@@ -237,11 +240,23 @@ impl Locator {
         }
     }
 
+    fn candidate(&self, ip: IpAddr, port: u16, transport: Transport) -> Candidate {
+        Candidate { peer: SocketAddr::new(ip, port), transport, domain: Arc::clone(&self.domain) }
+    }
+
     fn add(&mut self, ip: IpAddr, port: u16, transport: Transport) {
-        let candidate = Candidate { peer: SocketAddr::new(ip, port), transport, domain: self.domain.clone() };
+        let candidate = self.candidate(ip, port, transport);
         if self.found.len() < Self::MOST && !self.found.contains(&candidate) {
             self.found.push(candidate);
         }
+    }
+}
+
+/// A name in lower case, as most are written anyway.
+fn lower(name: &str) -> Arc<str> {
+    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => name.to_ascii_lowercase().into(),
+        false => name.into(),
     }
 }
 

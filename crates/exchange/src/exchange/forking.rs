@@ -9,7 +9,7 @@ use causeway_node::{Ctx, DnsRecord, Outbox, Question, Time};
 use causeway_sip::locate::{Candidate, Unreachable};
 use causeway_sip::proxy::{Identity, Manner};
 use causeway_sip::transaction::{Hop, ServerId, Transport};
-use causeway_sip::{Edit, HeaderId, Message, Method, Msg, Uri};
+use causeway_sip::{Edit, HeaderId, Message, Method, Msg, Uri, hex16};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -169,9 +169,9 @@ impl Exchange {
         out: &mut Outbox,
     ) -> bool {
         while let Some(mut way) = target.pop_front() {
-            let fault = match way.next.clone() {
+            let fault = match &way.next {
                 Next::Place(candidate) => {
-                    let hop = self.hop(ctx.now, &candidate, out);
+                    let hop = self.hop(ctx.now, candidate, out);
                     let trusted = self.is_trusted(&hop, &candidate.domain);
                     let confined = self.plans.get(id).is_some_and(|plan| plan.sender.confined);
                     if !trusted || !confined {
@@ -180,19 +180,19 @@ impl Exchange {
                     403
                 }
                 Next::Flow { peer, transport, instead } => {
-                    if let Some(hop) = self.hub.existing(peer, transport) {
+                    if let Some(hop) = self.hub.existing(*peer, *transport) {
                         return self.send(ctx, id, &way, (hop, false), target, width, out);
                     }
-                    if let Some(uri) = instead {
+                    if let Some(uri) = instead.clone() {
                         way.next = Next::Uri(uri);
                         target.push_front(way);
                     }
                     // RFC 5626 §5.3: the flow is gone.
                     430
                 }
-                Next::Uri(uri) => match self.find(ctx, &uri) {
+                Next::Uri(uri) => match self.find(ctx, uri) {
                     Ok(Location::Found(candidates)) => {
-                        self.expand(id, &way, candidates, &mut target);
+                        self.expand(id, way, candidates, &mut target);
                         continue;
                     }
                     Ok(Location::Asks(question, pending)) => {
@@ -228,16 +228,18 @@ impl Exchange {
     }
 
     /// The places found become the ways to try first; for a large request each UDP place is tried by TCP before.
-    fn expand(&self, id: ServerId, way: &Way, candidates: Vec<Candidate>, target: &mut Target) {
+    fn expand(&self, id: ServerId, way: Way, mut places: Vec<Candidate>, target: &mut Target) {
         let size = self.core.request(id).map_or(0, |request| request.msg().bytes().len());
-        let large = self.config.policy.large_over_tcp && size > LARGE;
-        for candidate in candidates.into_iter().rev() {
-            let by_tcp = Candidate { transport: Transport::Tcp, ..candidate.clone() };
-            let udp = candidate.transport == Transport::Udp;
-            target.push_front(Way { next: Next::Place(candidate), ..way.clone() });
-            if large && udp {
-                target.push_front(Way { next: Next::Place(by_tcp), ..way.clone() });
-            }
+        if self.config.policy.large_over_tcp && size > LARGE {
+            let by_tcp = |place: &Candidate| Candidate { transport: Transport::Tcp, ..place.clone() };
+            let both = |place: Candidate| {
+                let first = (place.transport == Transport::Udp).then(|| by_tcp(&place));
+                first.into_iter().chain([place])
+            };
+            places = places.into_iter().flat_map(both).collect();
+        }
+        for (way, place) in std::iter::repeat_n(way, places.len()).zip(places).rev() {
+            target.push_front(Way { next: Next::Place(place), ..way });
         }
     }
 
@@ -266,7 +268,7 @@ impl Exchange {
                 }
             }
             Location::Found(candidates) => {
-                self.expand(id, &way, candidates, &mut target);
+                self.expand(id, way, candidates, &mut target);
                 if self.launch(ctx, id, target, 1, out) {
                     return;
                 }
@@ -308,10 +310,10 @@ impl Exchange {
             trusted,
         };
         self.edit_request(&request, &change);
-        let hash = format!("{:016x}", route::loop_hash(self.loop_seed, request.msg()));
-        let suffix = self.config.shard.suffix(hash);
+        let hash = hex16(route::loop_hash(self.loop_seed, request.msg()));
+        let suffix = self.config.shard.suffix(&hash);
         let sent_by = if hop.transport == Transport::Tls { &self.sent_by_tls } else { &self.sent_by };
-        let identity = Identity { sent_by, branch_suffix: suffix.as_bytes(), key: None };
+        let identity = Identity { sent_by, branch_suffix: &suffix, key: None };
         let manner = Manner { has_alternative: !rest.is_empty(), patience: Some(self.config.patience) };
         let sink = &mut self.hub.sink(out);
         let branch = self.core.forward_as(ctx, id, hop, identity, &mut self.edit, manner, sink);

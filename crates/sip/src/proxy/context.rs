@@ -90,6 +90,15 @@ impl Context {
         }
     }
 
+    /// Adds a branch; returns its number.
+    pub(super) fn add(&mut self, branch: Branch) -> usize {
+        let number = self.branches.len();
+        // Most requests have one, and many are remembered: no room for four.
+        self.branches.reserve_exact(1);
+        self.branches.push(branch);
+        number
+    }
+
     pub(super) fn is_invite(&self) -> bool {
         self.invite
     }

@@ -299,8 +299,7 @@ impl Core {
         declare_length(&mut self.scratch, request.msg(), to.transport);
         let method = request.msg().method();
         let client = self.layer.request_as(ctx.now, branch, to, method, &self.scratch, sink);
-        let index = context.branches.len();
-        context.branches.push(Copy::new(client, manner.has_alternative));
+        let index = context.add(Copy::new(client, manner.has_alternative));
         if let Some(patience) = manner.patience.filter(|_| manner.has_alternative) {
             self.patience.set((id, index), ctx.now + patience);
         }

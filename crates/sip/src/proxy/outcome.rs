@@ -30,7 +30,9 @@ impl Core {
                 if context.is_invite() {
                     self.timer_c.set((id, branch), now + timer_c);
                 }
-                context.branches[branch].note_early(message.msg());
+                if context.wants_199() {
+                    context.branches[branch].note_early(message.msg());
+                }
                 if !context.answered {
                     self.events.push_back(Event::Response { id, branch, message });
                 }
@@ -100,7 +102,7 @@ impl Core {
         let Some(context) = self.contexts.get_mut(id) else { return };
         let early = std::mem::take(&mut context.branches[branch].early);
         let last = context.exhausted() && !context.open;
-        if early.is_empty() || last || context.answered || context.cancelled || !context.wants_199() {
+        if early.is_empty() || last || context.answered || context.cancelled {
             return;
         }
         let reason = format!("SIP;cause={status}");

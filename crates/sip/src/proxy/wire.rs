@@ -22,7 +22,7 @@ pub(super) fn write_via(via: &mut Vec<u8>, transport: Transport, identity: Ident
     via.push(b' ');
     via.extend_from_slice(identity.sent_by);
     via.extend_from_slice(b";branch=");
-    via.extend_from_slice(branch.to_string().as_bytes());
+    branch.write(via);
     if !identity.branch_suffix.is_empty() {
         via.push(b'-');
         via.extend_from_slice(identity.branch_suffix);

@@ -88,6 +88,14 @@ impl Branch {
     }
 }
 
+impl Branch {
+    /// Appends it as it stands in a Via.
+    pub(crate) fn write(self, to: &mut Vec<u8>) {
+        to.extend_from_slice(Self::PREFIX.as_bytes());
+        to.extend_from_slice(&crate::bytes::hex16(self.0));
+    }
+}
+
 impl fmt::Display for Branch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{:016x}", Self::PREFIX, self.0)

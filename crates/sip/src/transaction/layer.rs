@@ -93,7 +93,9 @@ pub struct Layer {
     forgetting: Forgetting<Owner>,
     shelf: Shelf,
     events: VecDeque<Event>,
-    serial: u64,
+    /// How many client transactions there have been, and how many server transactions: counted apart, so that the tables under
+    /// the latter's numbers have no gaps.
+    serials: (u64, u64),
     scratch: Vec<u8>,
     index: Index,
     /// A CANCEL without its INVITE goes to the element as any other request.
@@ -185,8 +187,8 @@ impl Layer {
         sink.send(&hop, request);
         let (state, step) = Client::start(method == Method::Invite, hop.transport.reliable(), &self.timing);
         let (armed, request) = (Armed::default(), request.into());
-        self.serial += 1;
-        let serial = self.serial;
+        self.serials.0 += 1;
+        let serial = self.serials.0;
         let mut entry =
             ClientEntry { serial, state, hop, armed, request, cancel_wanted: false, cancelled: false };
         run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Client(id), &mut entry.armed, &step);
@@ -487,8 +489,8 @@ impl Layer {
     }
 
     fn add_server(&mut self, key: u64, is_invite: bool, hop: Hop) -> ServerId {
-        self.serial += 1;
-        let id = ServerId(self.serial);
+        self.serials.1 += 1;
+        let id = ServerId(self.serials.1);
         self.by_request.insert(key, id);
         let (state, armed) = (Server::start(is_invite), Armed::default());
         self.servers.insert(id, ServerEntry { state, hop, armed, key, last: Last::Nothing });
