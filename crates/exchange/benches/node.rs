@@ -125,9 +125,10 @@ impl World {
             Output::Datagram { bytes, .. } => self.sent.push(Message::parse(bytes).expect("a message")),
             Output::Persist { seq, .. } => persisted = Some(seq),
             Output::Ask { id, question: Question::Credential(credential) } => {
-                let ha1 = Ha1::new(Algorithm::MD5, &credential.username, &credential.realm, b"secret");
+                let parts = credential.parts();
+                let ha1 = Ha1::new(Algorithm::MD5, parts.username, parts.realm, b"secret");
                 assert!(digest::prove(credential, &ha1));
-                let user = String::from_utf8_lossy(&credential.username);
+                let user = String::from_utf8_lossy(parts.username);
                 answers.push((id, Credentials::Accepted(vec![format!("sip:{user}@bench.example")])));
             }
             _ => {}

@@ -4,7 +4,7 @@ use crate::Config;
 use crate::keys::Keys;
 use crate::route;
 use crate::shard::{self, Shard};
-use causeway_node::{Credential, Ctx, Mark, NumberMap};
+use causeway_node::{Credential, CredentialParts, Ctx, Mark, NumberMap};
 use causeway_sip::digest::{self, Algorithm, Credentials, DigestError, NewChallenge};
 use causeway_sip::{HeaderId, Method, Msg};
 use std::net::IpAddr;
@@ -119,13 +119,14 @@ impl Gatekeeper {
             Some(Ok(credentials)) => credentials,
         };
         let question = credentials.question(msg.method());
+        let CredentialParts { username, uri, nonce, .. } = question.parts();
         let fresh = keys
-            .read_nonce(Mark::read(&question.nonce).map_or(&question.nonce, |(_, nonce)| nonce), client)
+            .read_nonce(Mark::read(nonce).map_or(nonce, |(_, nonce)| nonce), client)
             .filter(|(given, _)| *given >= self.born && unix_ms.saturating_sub(*given) <= self.life_ms)
             .filter(|(_, nonce)| {
                 let covered = || match msg.method() {
-                    Method::Register => registers(config, msg, &question.username),
-                    _ => question.uri == msg.request_uri() && shard::is_of_uri(config, keys, msg),
+                    Method::Register => registers(config, msg, username),
+                    _ => uri == msg.request_uri() && shard::is_of_uri(config, keys, msg),
                 };
                 self.shard.is_alone() || Keys::giver(*nonce) == self.shard.own || covered()
             })

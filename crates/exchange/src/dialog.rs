@@ -16,7 +16,7 @@
 use crate::keys::Keys;
 use causeway_sip::digest::constant_time_eq;
 use causeway_sip::transaction::Transport;
-use causeway_sip::{Contact, Msg, Uri};
+use causeway_sip::{Contact, Msg, Uri, hex16};
 use std::net::{IpAddr, SocketAddr};
 
 /// Which sides of a dialog are peers of the trust domain.
@@ -52,7 +52,8 @@ pub struct Inside {
 pub fn proof(keys: &Keys, msg: Msg<'_>, trusted: Trusted) -> String {
     let tag = msg.from_tag().unwrap_or_default();
     let digit = trusted.digit();
-    format!("{}{:016x}", char::from(digit), u64::from_be_bytes(mac(keys, msg, tag, digit)))
+    let digits = hex16(u64::from_be_bytes(mac(keys, msg, tag, digit)));
+    std::iter::once(digit).chain(digits).map(char::from).collect()
 }
 
 /// The flow to one side of the dialogs that this request begins.

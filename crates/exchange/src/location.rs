@@ -11,15 +11,28 @@ use std::sync::Arc;
 /// Bindings by address of record, the best first, those of equal preference in the order of registration.
 #[derive(Debug, Default)]
 pub struct Location {
-    table: HashMap<Arc<[u8]>, Vec<Binding>>,
+    table: HashMap<Arc<[u8]>, Entry>,
     /// Who must be looked at in which second, milliseconds since 1970 rounded up: a binding ends then unless it
-    /// has been refreshed meanwhile.
+    /// has been refreshed meanwhile. Each is here once, however often he refreshes.
     expiry: BTreeMap<u64, Vec<Arc<[u8]>>>,
     /// The registrations that have temporary GRUUs, by their seed.
     seeds: HashMap<u64, Arc<[u8]>>,
     bindings: usize,
     /// Stored bindings that had ended when they were read.
     stale: Vec<Record>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bindings: Vec<Binding>,
+    /// The second of [`Location::expiry`] in which it is looked at: not after the end of its first binding.
+    look_at: u64,
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self { bindings: Vec::new(), look_at: u64::MAX }
+    }
 }
 
 /// Which binding of an address of record is meant.
@@ -95,7 +108,7 @@ impl Location {
 
     /// The bindings of an address of record.
     pub fn get(&self, aor: &[u8]) -> &[Binding] {
-        self.table.get(aor).map_or(&[], Vec::as_slice)
+        self.table.get(aor).map_or(&[], |entry| &entry.bindings)
     }
 
     /// The address of record whose device has this seed in its temporary GRUUs.
@@ -110,7 +123,7 @@ impl Location {
 
     /// Every address of record with its bindings.
     pub fn all(&self) -> impl Iterator<Item = (&[u8], &[Binding])> {
-        self.table.iter().map(|(aor, bindings)| (&**aor, bindings.as_slice()))
+        self.table.iter().map(|(aor, entry)| (&**aor, entry.bindings.as_slice()))
     }
 
     /// Adds a binding, in place of that which it replaces, and returns what to store.
@@ -153,7 +166,7 @@ impl Location {
 
     /// As [`Location::take_where`], but an address of record without bindings keeps its place, for another to come.
     fn extract(&mut self, aor: &[u8], ends: impl FnMut(&mut Binding) -> bool) -> Vec<Binding> {
-        let Some(bindings) = self.table.get_mut(aor) else { return Vec::new() };
+        let Some(Entry { bindings, .. }) = self.table.get_mut(aor) else { return Vec::new() };
         let gone: Vec<Binding> = bindings.extract_if(.., ends).collect();
         self.bindings -= gone.len();
         for binding in gone.iter().filter(|binding| !binding.instance.is_empty()) {
@@ -173,8 +186,15 @@ impl Location {
     pub fn expire(&mut self, unix_ms: u64) -> Vec<(Arc<[u8]>, Vec<Binding>)> {
         let mut expired = Vec::new();
         while let Some(due) = self.expiry.first_entry().filter(|entry| *entry.key() <= unix_ms) {
-            for aor in due.remove() {
+            let (second, all) = due.remove_entry();
+            for aor in all {
                 let ended = self.take_where(&aor, |binding| binding.expires <= unix_ms);
+                if let Some(entry) = self.table.get_mut(&aor).filter(|entry| entry.look_at == second)
+                    && let Some(next) = entry.bindings.iter().map(last_second).min()
+                {
+                    entry.look_at = next;
+                    self.expiry.entry(next).or_default().push(Arc::clone(&aor));
+                }
                 if !ended.is_empty() {
                     expired.push((aor, ended));
                 }
@@ -187,18 +207,26 @@ impl Location {
         binding.unite();
         let known = self.table.get_key_value(aor).map(|(aor, _)| Arc::clone(aor));
         let aor = known.unwrap_or_else(|| Arc::from(aor));
-        let second = binding.expires.div_ceil(1000).saturating_mul(1000);
-        self.expiry.entry(second).or_default().push(Arc::clone(&aor));
         if !binding.instance.is_empty() {
             self.seeds.insert(binding.gruu, Arc::clone(&aor));
         }
-        let bindings = self.table.entry(aor).or_default();
+        let entry = self.table.entry(Arc::clone(&aor)).or_default();
+        let second = last_second(&binding);
+        if second < entry.look_at {
+            entry.look_at = second;
+            self.expiry.entry(second).or_default().push(aor);
+        }
         // By itself a list would make room for four, where nearly everybody has one.
-        bindings.reserve_exact(1);
-        let at = bindings.partition_point(|other| other.q >= binding.q);
-        bindings.insert(at, binding);
+        entry.bindings.reserve_exact(1);
+        let at = entry.bindings.partition_point(|other| other.q >= binding.q);
+        entry.bindings.insert(at, binding);
         self.bindings += 1;
     }
+}
+
+/// The second at whose end a binding is over.
+fn last_second(binding: &Binding) -> u64 {
+    binding.expires.div_ceil(1000).saturating_mul(1000)
 }
 
 /// The address of record in the key of a stored binding.
@@ -256,6 +284,23 @@ mod tests {
         assert_eq!(location.next_expiry(), Some(30_000));
         assert_eq!(location.expire(100_000).len(), 1);
         assert_eq!((location.count(), location.next_expiry()), ((0, 0), None));
+    }
+
+    #[test]
+    fn who_refreshes_often_is_looked_at_once() {
+        let mut location = Location::default();
+        for second in 1..=3_000 {
+            location.set(BOB, binding("sip:bob@192.0.2.1", 1000, 3_600_000 + second * 1000));
+        }
+        let waiting = |location: &Location| location.expiry.values().map(Vec::len).sum::<usize>();
+        assert_eq!((waiting(&location), location.next_expiry()), (1, Some(3_601_000)));
+        assert!(location.expire(3_601_000).is_empty());
+        assert_eq!((waiting(&location), location.next_expiry()), (1, Some(6_600_000)));
+        location.set(BOB, binding("sip:bob@192.0.2.1", 1000, 5_000_500));
+        assert_eq!(location.next_expiry(), Some(5_001_000), "for a shorter time this once");
+        assert_eq!(location.expire(5_001_000).len(), 1);
+        assert!(location.expire(6_600_000).is_empty());
+        assert_eq!((waiting(&location), location.count()), (0, (0, 0)));
     }
 
     /// RFC 5626 §6: instance and reg-id name a binding, whatever its URI.

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::dialog::{self, Inside};
 use crate::keys::Keys;
 use causeway_sip::transaction::Transport;
-use causeway_sip::{HeaderId, Method, Msg, Uri, Via};
+use causeway_sip::{HeaderId, Method, Msg, Uri, Via, addr_text};
 use std::net::SocketAddr;
 
 /// Whether a URI names this exchange: its domain, or the very address it listens on.
@@ -72,7 +72,7 @@ pub fn record_route(config: &Config, proof: &str, flow: &str, transport: Transpo
         _ => ("sip", config.sip, ""),
     };
     let at = if flow.is_empty() { "" } else { "@" };
-    format!("<{scheme}:{flow}{at}{address}{transport};lr;cw={proof}>").into_bytes()
+    ["<", scheme, ":", flow, at, &addr_text(address), transport, ";lr;cw=", proof, ">"].concat().into_bytes()
 }
 
 /// Whether a request outside a dialog begins one, so that the exchange stays on its path.

@@ -90,7 +90,9 @@ pub use metrics::{Metric, Metrics};
 pub use newcomers::Newcomers;
 pub use numbers::{NumberHasher, NumberMap};
 pub use outbox::{Class, Connect, Gate, Level, Outbox, Output, Record, Through, Transport};
-pub use question::{Answer, Credential, Credentials, DnsRecord, Lookup, Question, RecordKind};
+pub use question::{
+    Answer, Credential, CredentialParts, Credentials, DnsRecord, Lookup, Question, RecordKind,
+};
 pub use rand_core::RngCore;
 pub use serde_json::Value as Status;
 pub use serials::SerialMap;

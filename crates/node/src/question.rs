@@ -1,6 +1,7 @@
 //! What a node may ask and wait for.
 
 use crate::{DerivedKey, UserKey};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// Something that only the world outside the node can answer.
@@ -34,29 +35,79 @@ pub enum Question {
     UserKey(Box<UserKey>),
 }
 
-/// A digest response with everything needed to check it (RFC 7616 §3.4).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A digest response with everything needed to check it, in a single piece of memory.
+///
+/// ```
+/// use causeway_node::{Credential, CredentialParts};
+///
+/// let parts = CredentialParts { username: b"bob", realm: b"example.com", ..CredentialParts::default() };
+/// assert_eq!(Credential::new(parts).parts(), parts);
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credential {
+    text: Box<[u8]>,
+    /// Where each part ends.
+    ends: [usize; 10],
+}
+
+/// What a [`Credential`] says (RFC 7616 §3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CredentialParts<'a> {
     /// User name as sent, unquoted.
-    pub username: Vec<u8>,
+    pub username: &'a [u8],
     /// Realm of the challenge, which the asker has checked to be its own.
-    pub realm: Vec<u8>,
+    pub realm: &'a [u8],
     /// Method of the request.
-    pub method: Vec<u8>,
+    pub method: &'a [u8],
     /// `uri` parameter as sent.
-    pub uri: Vec<u8>,
+    pub uri: &'a [u8],
     /// Nonce, which the asker has checked.
-    pub nonce: Vec<u8>,
+    pub nonce: &'a [u8],
     /// Nonce count as sent; empty without qop.
-    pub nc: Vec<u8>,
+    pub nc: &'a [u8],
     /// Client nonce as sent; empty without qop.
-    pub cnonce: Vec<u8>,
+    pub cnonce: &'a [u8],
     /// `auth`, or empty for a response in the manner of RFC 2069.
-    pub qop: Vec<u8>,
+    pub qop: &'a [u8],
     /// `MD5` or `SHA-256`.
-    pub algorithm: Vec<u8>,
+    pub algorithm: &'a [u8],
     /// The response, in hexadecimal as sent.
-    pub response: Vec<u8>,
+    pub response: &'a [u8],
+}
+
+impl Credential {
+    /// Puts them together.
+    pub fn new(parts: CredentialParts<'_>) -> Self {
+        let CredentialParts { username, realm, method, uri, nonce, nc, cnonce, qop, algorithm, response } =
+            parts;
+        let parts = [username, realm, method, uri, nonce, nc, cnonce, qop, algorithm, response];
+        let mut end = 0;
+        let ends = parts.map(|part| {
+            end += part.len();
+            end
+        });
+        Self { text: parts.concat().into(), ends }
+    }
+
+    /// What it says.
+    pub fn parts(&self) -> CredentialParts<'_> {
+        let mut rest = &*self.text;
+        let mut start = 0;
+        let [username, realm, method, uri, nonce, nc, cnonce, qop, algorithm, response] =
+            self.ends.map(|end| {
+                let part;
+                (part, rest) = rest.split_at_checked(end - start).unwrap_or_default();
+                start = end;
+                part
+            });
+        CredentialParts { username, realm, method, uri, nonce, nc, cnonce, qop, algorithm, response }
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().fmt(f)
+    }
 }
 
 /// An answer to a [`Question`].

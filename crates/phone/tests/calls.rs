@@ -14,9 +14,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Accepts whoever knows that his password is his name.
 fn authority(credential: &Credential) -> Credentials {
-    let name = String::from_utf8(credential.username.clone()).unwrap();
-    let hash = Algorithm::of(&credential.algorithm).unwrap();
-    let ha1 = Ha1::new(hash, name.as_bytes(), &credential.realm, name.as_bytes());
+    let name = String::from_utf8(credential.parts().username.to_vec()).unwrap();
+    let hash = Algorithm::of(credential.parts().algorithm).unwrap();
+    let ha1 = Ha1::new(hash, name.as_bytes(), credential.parts().realm, name.as_bytes());
     assert!(matches!(hash.hash, Hash::Sha256), "the stronger challenge is chosen");
     match digest::prove(credential, &ha1) {
         true => Credentials::Accepted(vec![format!("sip:{name}@example.com")]),

@@ -16,8 +16,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const BOB: &str = "sip:bob@example.com";
 
 fn authority(credential: &Credential) -> Credentials {
-    let name = String::from_utf8(credential.username.clone()).unwrap();
-    let ha1 = Ha1::new(Algorithm::MD5, name.as_bytes(), &credential.realm, name.as_bytes());
+    let name = String::from_utf8(credential.parts().username.to_vec()).unwrap();
+    let ha1 = Ha1::new(Algorithm::MD5, name.as_bytes(), credential.parts().realm, name.as_bytes());
     match digest::prove(credential, &ha1) {
         true => Credentials::Accepted(vec![format!("sip:{name}@example.com")]),
         false => Credentials::Wrong,

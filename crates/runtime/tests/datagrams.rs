@@ -2,7 +2,9 @@
 
 mod common;
 
-use causeway_node::{Answer, Class, Credential, Credentials, Flow, Input, Node, Outbox, Question, Time};
+use causeway_node::{
+    Answer, Class, Credential, CredentialParts, Credentials, Flow, Input, Node, Outbox, Question, Time,
+};
 use causeway_runtime::{Handle, Setup, Worker};
 use causeway_sim::{Heard, Peer};
 use common::{LONG, bind, counter, end, look, peer, wait};
@@ -184,13 +186,13 @@ fn an_authority_apart_takes_its_time_without_holding_up_the_loop() {
 
 #[test]
 fn questions_are_answered() {
-    let right = |c: &Credential| match c.response.as_slice() {
+    let right = |c: &Credential| match c.parts().response {
         b"right" => Credentials::Accepted(vec!["sip:a@example.com".into()]),
         _ => Credentials::Wrong,
     };
     let (handle, thread) = peer(|s| s.authority(right));
     let resolve = |host: &str| Question::Resolve { host: host.into(), port: 5060 };
-    let credential = Credential { response: b"right".to_vec(), ..Credential::default() };
+    let credential = Credential::new(CredentialParts { response: b"right", ..CredentialParts::default() });
     let questions = [
         resolve("[2001:db8::1]"),
         resolve("localhost"),

@@ -65,7 +65,7 @@ impl Entry {
 
     /// Whether a digest response was made with his password.
     pub fn proves(&self, credential: &Credential) -> bool {
-        self.ha1(&credential.algorithm).is_some_and(|ha1| digest::prove(credential, &ha1))
+        self.ha1(credential.parts().algorithm).is_some_and(|ha1| digest::prove(credential, &ha1))
     }
 
     /// HA1 for an algorithm, if it is kept.

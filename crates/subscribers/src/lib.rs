@@ -260,10 +260,11 @@ impl Subscribers {
 
     /// Makes `self.key` the login of a credential.
     fn set_key(&mut self, credential: &Credential) {
+        let parts = credential.parts();
         self.key.clear();
-        self.key.extend_from_slice(&credential.username);
+        self.key.extend_from_slice(parts.username);
         self.key.push(b'@');
-        self.key.extend(credential.realm.iter().map(u8::to_ascii_lowercase));
+        self.key.extend(parts.realm.iter().map(u8::to_ascii_lowercase));
     }
 
     /// Sees that the entry of `self.key` is as the database had it at the last [`Subscribers::refresh`].

@@ -15,7 +15,7 @@ impl Subscribers {
         self.freshen().ok()?;
         let entry = self.entry()?;
         let own = entry::login_of(&asked.aor) == self.key;
-        let ha1 = entry.ha1(&credential.algorithm)?;
+        let ha1 = entry.ha1(credential.parts().algorithm)?;
         if !own || !digest::prove(&credential, &ha1) {
             return None;
         }

@@ -208,14 +208,14 @@ impl Exchange {
         client: IpAddr,
         out: &mut Outbox,
     ) {
-        if !self.throttle.admits(&credential.username, client, ctx.unix_ms) {
+        if !self.throttle.admits(credential.parts().username, client, ctx.unix_ms) {
             let wait = throttle::PAUSE_MS.div_ceil(1000).to_string();
             let warning: &[u8] = b"399 causeway \"too many wrong passwords\"";
             let headers = [("Retry-After", wait.as_bytes()), ("Warning", warning)];
             // Not 503, which proxies on the way make a 500 without Retry-After of (RFC 3261 §16.7 item 6).
             return self.reply_with(ctx, id, 500, &headers, out);
         }
-        let account = credential.username.clone();
+        let account = credential.parts().username.to_vec();
         let waiting = Waiting::Credential { id, ticket, account, client };
         if self.ask(waiting, Question::Credential(credential), out).is_none() {
             self.reply_with(ctx, id, 503, &[("Retry-After", b"5")], out);

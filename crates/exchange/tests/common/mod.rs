@@ -27,12 +27,12 @@ pub struct Bench {
 
 /// alice and bob exist; each knows his or her name as the password.
 pub fn authority(credential: &Credential) -> Credentials {
-    let name = String::from_utf8(credential.username.clone()).unwrap();
+    let name = String::from_utf8(credential.parts().username.to_vec()).unwrap();
     if name != "alice" && name != "bob" {
         return Credentials::Unknown;
     }
-    let algorithm = Algorithm::of(&credential.algorithm).unwrap();
-    let ha1 = Ha1::new(algorithm, name.as_bytes(), &credential.realm, name.as_bytes());
+    let algorithm = Algorithm::of(credential.parts().algorithm).unwrap();
+    let ha1 = Ha1::new(algorithm, name.as_bytes(), credential.parts().realm, name.as_bytes());
     match digest::prove(credential, &ha1) {
         true => Credentials::Accepted(vec![format!("sip:{name}@example.com")]),
         false => Credentials::Wrong,

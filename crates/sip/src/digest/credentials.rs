@@ -5,6 +5,7 @@ use super::params::AuthParams;
 use super::{Algorithm, DigestError, Ha1, constant_time_eq};
 use crate::bytes::same;
 use crate::method::Method;
+use causeway_node::CredentialParts;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -90,18 +91,18 @@ impl<'a> Credentials<'a> {
 
     /// The same as a question to whoever keeps HA1; it is answered with [`prove`].
     pub fn question(&self, method: Method<'_>) -> causeway_node::Credential {
-        causeway_node::Credential {
-            username: self.username.to_vec(),
-            realm: self.realm.to_vec(),
-            method: method.as_bytes().to_vec(),
-            uri: self.uri.to_vec(),
-            nonce: self.nonce.to_vec(),
-            nc: self.count_digits.to_vec(),
-            cnonce: self.cnonce.to_vec(),
-            qop: if self.count.is_some() { b"auth".to_vec() } else { Vec::new() },
-            algorithm: self.algorithm.name().as_bytes().to_vec(),
-            response: self.response.to_vec(),
-        }
+        causeway_node::Credential::new(CredentialParts {
+            username: &self.username,
+            realm: &self.realm,
+            method: method.as_bytes(),
+            uri: &self.uri,
+            nonce: &self.nonce,
+            nc: &self.count_digits,
+            cnonce: &self.cnonce,
+            qop: if self.count.is_some() { b"auth" } else { b"" },
+            algorithm: self.algorithm.name().as_bytes(),
+            response: &self.response,
+        })
     }
 
     /// The client's nonce; empty when there is none.
@@ -134,17 +135,17 @@ impl fmt::Debug for Credentials<'_> {
 /// Whether a response that was passed on as a question was made with the password behind HA1. An algorithm
 /// that is unknown or has another hash than HA1 is a no.
 pub fn prove(credential: &causeway_node::Credential, ha1: &Ha1) -> bool {
-    let Some(algorithm) = Algorithm::of(&credential.algorithm).filter(|known| known.hash == ha1.hash())
-    else {
+    let credential = credential.parts();
+    let Some(algorithm) = Algorithm::of(credential.algorithm).filter(|known| known.hash == ha1.hash()) else {
         return false;
     };
     let facts = Facts {
         algorithm,
-        nonce: &credential.nonce,
-        method: &credential.method,
-        uri: &credential.uri,
-        qop: (!credential.qop.is_empty()).then_some((&credential.nc, &credential.cnonce)),
-        cnonce: &credential.cnonce,
+        nonce: credential.nonce,
+        method: credential.method,
+        uri: credential.uri,
+        qop: (!credential.qop.is_empty()).then_some((credential.nc, credential.cnonce)),
+        cnonce: credential.cnonce,
     };
     constant_time_eq(facts.response(ha1).as_bytes(), &credential.response.to_ascii_lowercase())
 }
