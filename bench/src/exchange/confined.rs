@@ -1,6 +1,7 @@
 //! CPU control groups: the load generator shares the machine, so a server gets a fixed part of it.
 
 use anyhow::{Context, Result, ensure};
+use causeway_bench::cpu::family;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,7 +33,7 @@ fn is_v2() -> bool {
 }
 
 impl Group {
-    /// Confines a process and all its threads to a share of one core, in percent of each `period`. Short ones let it run
+    /// Confines a process, what it has forked, and all their threads to a share of one core, in percent of each `period`. Short ones let it run
     /// a little all the time.
     ///
     /// # Errors
@@ -40,7 +41,9 @@ impl Group {
     pub fn confine(pid: u32, percent: u64, period: Duration) -> Result<Self> {
         let root = if is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/cpu" };
         let group = Self::make(Path::new(root), pid, percent, period)?;
-        fs::write(group.0.join("cgroup.procs"), pid.to_string())?;
+        for pid in family(pid)? {
+            fs::write(group.0.join("cgroup.procs"), pid.to_string())?;
+        }
         Ok(group)
     }
 

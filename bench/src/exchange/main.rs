@@ -1,8 +1,8 @@
 //! CPU per registration and per call, and the delay of a call: the exchange beside Kamailio under the same
 //! load in the same run.
 //!
-//! `exchange [register] [call] [delay] [scale] [overload] [workers] [--json] [--rounds N] [--seconds N]`: the first three
-//! unless told. Both servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all
+//! `exchange [register] [call] [delay] [scale] [overload] [overload-kamailio] [workers] [--json] [--rounds N] [--seconds N]`: the
+//! first three unless told. Both servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all
 //! threads and processes of the server, so that it does not matter what else the machine does, as long as no call
 //! fails. Registrations and calls go on for ten seconds unless told, those of `scale` too; what is over is forgotten
 //! after 32, at a cost that only longer rounds show.
@@ -92,7 +92,7 @@ fn main() -> Result<()> {
         return serve::run(&args[1..]);
     }
     if args.first().is_some_and(|arg| arg == "twin") {
-        return twin::run();
+        return twin::run(&args[1..]);
     }
     let options = options(&args)?;
     let mut results = Vec::new();
@@ -107,8 +107,12 @@ fn main() -> Result<()> {
     if options.parts.iter().any(|part| part == "scale") {
         results.push(json!({ "part": "scale", "rows": scale::table(options.seconds, options.json)? }));
     }
-    if options.parts.iter().any(|part| part == "overload") {
-        results.push(json!({ "part": "overload", "rows": overload::table(options.rounds, options.json)? }));
+    for (part, kind) in [("overload", Kind::Shipped), ("overload-kamailio", Kind::Kamailio { digest: true })]
+    {
+        if options.parts.iter().any(|asked| asked == part) {
+            let rows = overload::table(kind, options.rounds, options.json)?;
+            results.push(json!({ "part": part, "rows": rows }));
+        }
     }
     if options.parts.iter().any(|part| part == "workers") {
         results.push(json!({ "part": "workers", "rows": workers::table(options.rounds, options.json)? }));
@@ -131,13 +135,13 @@ fn options(args: &[String]) -> Result<Options> {
             "--json" => options.json = true,
             "--rounds" => options.rounds = number()?,
             "--seconds" => options.seconds = number()?,
-            "register" | "call" | "delay" | "scale" | "overload" | "workers" => {
+            "register" | "call" | "delay" | "scale" | "overload" | "overload-kamailio" | "workers" => {
                 options.parts.push(arg.clone())
             }
             other => {
                 bail!(
-                    "`{other}`: usage: [register] [call] [delay] [scale] [overload] [workers] [--json] [--rounds N] \
-                     [--seconds N]"
+                    "`{other}`: usage: [register] [call] [delay] [scale] [overload] [overload-kamailio] [workers] [--json] \
+                     [--rounds N] [--seconds N]"
                 )
             }
         }

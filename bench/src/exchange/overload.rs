@@ -9,6 +9,7 @@ use crate::server::{Kind, Server};
 use crate::sipp::{self, Part, Sipp};
 use crate::twin::Twin;
 use anyhow::{Result, ensure};
+use causeway_bench::cpu::family;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::thread::{available_parallelism, sleep};
@@ -47,19 +48,22 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Starts both, the server on the first core, which it gets a share of in each `period`; what loads it on the others.
+    /// Starts both, a server of this kind on the first core, which it gets a share of in each `period`; what loads it on the
+    /// others.
     ///
     /// # Errors
     /// If the server cannot be confined, or SIPp does not run.
-    pub fn start(period: Duration) -> Result<Self> {
+    pub fn start(kind: Kind, period: Duration) -> Result<Self> {
         let cores = available_parallelism()?.get();
         ensure!(cores > 1, "the load generator needs a core of its own");
         let others = format!("1-{}", cores - 1);
-        let server = Server::start(Kind::Shipped, USERS.0)?;
+        let server = Server::start(kind, USERS.0)?;
         let folder = tempfile::tempdir()?;
         sipp::run(folder.path(), Part::Register, USERS, USERS.0, 500)?;
         let group = Group::confine(server.id(), SHARE, period)?;
-        pin(server.id(), "0")?;
+        for pid in family(server.id())? {
+            pin(pid, "0")?;
+        }
         let callee = sipp::start(folder.path(), Part::Callee, USERS, 0, 0)?;
         pin(callee.id(), &others)?;
         Ok(Self { _callee: callee, server, _group: group, folder, others })
@@ -136,13 +140,13 @@ impl Round {
 ///
 /// # Errors
 /// If a server cannot be confined, or SIPp does not run.
-pub fn table(rounds: usize, json: bool) -> Result<Vec<Value>> {
+pub fn table(kind: Kind, rounds: usize, json: bool) -> Result<Vec<Value>> {
     if !json {
-        println!("overload, each server confined to {SHARE} % of a core");
+        println!("overload, {}, each server confined to {SHARE} % of a core", kind.name());
     }
     let mut done = Vec::new();
     for _ in 0..rounds {
-        let round = measure()?;
+        let round = measure(kind)?;
         if !json {
             round.print();
         }
@@ -156,9 +160,9 @@ pub fn table(rounds: usize, json: bool) -> Result<Vec<Value>> {
     Ok(rows.chain([json!({ "completed_share": mean })]).collect())
 }
 
-fn measure() -> Result<Round> {
-    let twin = Twin::start()?;
-    let loaded = Loaded::start(PERIODS[0])?;
+fn measure(kind: Kind) -> Result<Round> {
+    let twin = Twin::start(kind)?;
+    let loaded = Loaded::start(kind, PERIODS[0])?;
     let closed = loaded.closed_loop()?;
     twin.wait()?;
     sleep(STEADY);

@@ -2,6 +2,7 @@
 //! virtual machine gets done changes by half from one ten seconds to the next, and for both alike.
 
 use crate::overload::{Loaded, PERIODS};
+use crate::server::Kind;
 use anyhow::{Context, Result, ensure};
 use causeway_bench::process::Process;
 use causeway_bench::space::Space;
@@ -12,6 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::spawn;
 use std::time::Duration;
+
+/// What the twin is told to be, if it is not one of ours.
+const KAMAILIO: &str = "kamailio";
 
 /// The twin, which ends with this.
 pub struct Twin {
@@ -28,11 +32,14 @@ impl Twin {
     ///
     /// # Errors
     /// If no namespace can be made: it takes root.
-    pub fn start() -> Result<Self> {
+    pub fn start(kind: Kind) -> Result<Self> {
         let space = Space::new("cwx")?;
         // Not `ip netns exec`, which hides the control groups.
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", space.name())).arg(std::env::current_exe()?).arg("twin");
+        if matches!(kind, Kind::Kamailio { .. }) {
+            command.arg(KAMAILIO);
+        }
         let mut process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let asks = process.child().stdin.take();
         let out = process.child().stdout.take().context("no pipe")?;
@@ -75,8 +82,12 @@ impl Drop for Twin {
 ///
 /// # Errors
 /// If its server cannot be started or confined.
-pub fn run() -> Result<()> {
-    let loaded = Loaded::start(PERIODS[1])?;
+pub fn run(args: &[String]) -> Result<()> {
+    let kind = match args.first() {
+        Some(arg) if arg == KAMAILIO => Kind::Kamailio { digest: true },
+        _ => Kind::Shipped,
+    };
+    let loaded = Loaded::start(kind, PERIODS[1])?;
     let closed = loaded.closed_loop()?;
     let (tell, ended) = channel::<()>();
     spawn(move || {
