@@ -57,6 +57,9 @@ impl Config {
 struct Line {
     number: u16,
     talk: Option<Talk>,
+    /// What came before that, when: who has offered a session hears at once, and media may overtake the answer
+    /// (RFC 3264 §5.1).
+    early: Vec<(Time, Vec<u8>)>,
     /// Our side of the session.
     local: Local,
     /// Their offer, until we answer it.
@@ -82,6 +85,8 @@ impl Phone {
     pub const EVENTS: usize = 1000;
     /// Finished calls that are remembered.
     pub const FINISHED: usize = 16;
+    /// Packets kept that come before the answer: a second.
+    const EARLY: usize = 50;
 
     /// A phone that has neither registered nor called.
     pub fn new(config: Config) -> Self {
@@ -110,7 +115,10 @@ impl Phone {
         let number = self.free_line()?;
         let local = self.local(ctx, number);
         let id = self.ua.call(ctx, uri, local.offer(), out)?;
-        self.lines.insert(id, Line { number, talk: None, local, offer: Vec::new(), answer_at: None });
+        self.lines.insert(
+            id,
+            Line { number, talk: None, early: Vec::new(), local, offer: Vec::new(), answer_at: None },
+        );
         Some(id)
     }
 
@@ -190,7 +198,9 @@ impl Phone {
                 Some(talk) => talk.remote = remote,
                 None => {
                     let say = self.config.say.clone();
-                    line.talk = Some(Talk::new(remote, say, random, ctx.now, self.config.playout));
+                    let mut talk = Talk::new(remote, say, random, ctx.now, self.config.playout);
+                    line.early.drain(..).for_each(|(at, bytes)| talk.hear(at, &bytes));
+                    line.talk = Some(talk);
                 }
             }
         }
@@ -232,7 +242,8 @@ impl Phone {
             return self.ua.reject(ctx, call, 486, out);
         };
         let local = self.local(ctx, number);
-        let mut line = Line { number, talk: None, local, offer: offer.to_vec(), answer_at: None };
+        let mut line =
+            Line { number, talk: None, early: Vec::new(), local, offer: offer.to_vec(), answer_at: None };
         match self.config.answering {
             Answering::Refuses(status) => return self.ua.reject(ctx, call, status, out),
             Answering::After(wait) => line.answer_at = Some(ctx.now + wait),
@@ -276,9 +287,13 @@ impl Node for Phone {
                 }
             }
             Input::Datagram { flow, bytes, .. } => {
-                let line = self.lines.values_mut().find(|line| RTP_FLOWS + u32::from(line.number) == flow.0);
-                if let Some(talk) = line.and_then(|line| line.talk.as_mut()) {
-                    talk.hear(ctx.now, bytes);
+                let found = self.lines.values_mut().find(|line| RTP_FLOWS + u32::from(line.number) == flow.0);
+                match found {
+                    Some(Line { talk: Some(talk), .. }) => talk.hear(ctx.now, bytes),
+                    Some(Line { early, .. }) if early.len() < Self::EARLY => {
+                        early.push((ctx.now, bytes.to_vec()));
+                    }
+                    _ => {}
                 }
             }
             Input::Timeout => {

@@ -110,9 +110,12 @@ fn a_call_on_a_good_network_is_heard_at_both_ends() {
     town.register();
     let call = town.call();
     town.world.run_for(12 * SECOND);
-    for (phone, name) in [(town.alice, "bob"), (town.bob, "alice")] {
-        let phone = town.world.node::<Phone>(phone);
-        let talk = phone.talks().next().expect("the call stands");
+    for (phone, other, name) in [(town.alice, town.bob, "bob"), (town.bob, town.alice, "alice")] {
+        let talk_of = |phone| town.world.node::<Phone>(phone).talks().next().expect("the call stands");
+        let talk = talk_of(phone);
+        // Bob's media come straight, his answer by way of the exchange.
+        let first = talk.heard.first().map(|(number, ..)| *number as u16);
+        assert_eq!(first, Some(talk_of(other).first_sequence()), "the first packet is heard");
         assert!(talk.heard.len() > 400, "{} packets heard", talk.heard.len());
         assert_eq!(talk.reception.lost(), 0);
         let played = String::from_utf8_lossy(&talk.played[..1600]).into_owned();
