@@ -10,18 +10,20 @@ use std::time::Duration;
 /// How often threads get their share.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// Has all threads of a process run on some of the cores alone, as taskset(1) takes them: who shares a core with a server
-/// that is idle most of the time empties its caches, and whether anybody does is chance.
+/// Has a process, what it has forked, and all their threads run on some of the cores alone, as taskset(1) takes them: who
+/// shares a core with a server that is idle most of the time empties its caches, and whether anybody does is chance.
 ///
 /// # Errors
 /// If there is no such process or core.
 pub fn pin(pid: u32, cores: &str) -> Result<()> {
-    let status = Command::new("taskset")
-        .args(["-a", "-c", "-p", cores, &pid.to_string()])
-        .stdout(Stdio::null())
-        .status()
-        .context("taskset")?;
-    ensure!(status.success(), "taskset has not moved {pid} to {cores}");
+    for pid in family(pid)? {
+        let status = Command::new("taskset")
+            .args(["-a", "-c", "-p", cores, &pid.to_string()])
+            .stdout(Stdio::null())
+            .status()
+            .context("taskset")?;
+        ensure!(status.success(), "taskset has not moved {pid} to {cores}");
+    }
     Ok(())
 }
 
@@ -33,8 +35,8 @@ fn is_v2() -> bool {
 }
 
 impl Group {
-    /// Confines a process, what it has forked, and all their threads to a share of one core, in percent of each `period`. Short ones let it run
-    /// a little all the time.
+    /// Confines a process, what it has forked, and all their threads to a share of one core, in percent of each `period`.
+    /// Short ones let it run a little all the time.
     ///
     /// # Errors
     /// If there is no such group to be had: it takes root.

@@ -9,7 +9,6 @@ use crate::server::{Kind, Server};
 use crate::sipp::{self, Part, Sipp};
 use crate::twin::Twin;
 use anyhow::{Result, ensure};
-use causeway_bench::cpu::family;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::thread::{available_parallelism, sleep};
@@ -61,9 +60,7 @@ impl Loaded {
         let folder = tempfile::tempdir()?;
         sipp::run(folder.path(), Part::Register, USERS, USERS.0, 500)?;
         let group = Group::confine(server.id(), SHARE, period)?;
-        for pid in family(server.id())? {
-            pin(pid, "0")?;
-        }
+        pin(server.id(), "0")?;
         let callee = sipp::start(folder.path(), Part::Callee, USERS, 0, 0)?;
         pin(callee.id(), &others)?;
         Ok(Self { _callee: callee, server, _group: group, folder, others })

@@ -4,6 +4,7 @@ use crate::siphash::siphash24;
 use aes::Aes128;
 use aes::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
 use causeway_sip::digest::constant_time_eq;
+use causeway_sip::write_hex;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
@@ -208,20 +209,10 @@ fn derive(secret: &[u8; 32], purpose: &str) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(mac.finalize().into_bytes().into())
 }
 
-fn digits(byte: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
-}
-
-/// Two digits per byte, as far as there is room.
-fn write_hex(bytes: &[u8], to: &mut [u8]) {
-    for (pair, byte) in to.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&digits(*byte));
-    }
-}
-
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| digits(*byte)).map(char::from).collect()
+    let mut text = vec![0; 2 * bytes.len()];
+    write_hex(bytes, &mut text);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// What [`hex`] has written; nothing longer than 64 bytes is.

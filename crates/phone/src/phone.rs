@@ -67,6 +67,12 @@ struct Line {
     answer_at: Option<Time>,
 }
 
+impl Line {
+    fn new(number: u16, local: Local, offer: &[u8]) -> Self {
+        Self { number, talk: None, early: Vec::new(), local, offer: offer.to_vec(), answer_at: None }
+    }
+}
+
 /// A phone: one account, some lines.
 pub struct Phone {
     config: Config,
@@ -115,10 +121,7 @@ impl Phone {
         let number = self.free_line()?;
         let local = self.local(ctx, number);
         let id = self.ua.call(ctx, uri, local.offer(), out)?;
-        self.lines.insert(
-            id,
-            Line { number, talk: None, early: Vec::new(), local, offer: Vec::new(), answer_at: None },
-        );
+        self.lines.insert(id, Line::new(number, local, &[]));
         Some(id)
     }
 
@@ -242,8 +245,7 @@ impl Phone {
             return self.ua.reject(ctx, call, 486, out);
         };
         let local = self.local(ctx, number);
-        let mut line =
-            Line { number, talk: None, early: Vec::new(), local, offer: offer.to_vec(), answer_at: None };
+        let mut line = Line::new(number, local, offer);
         match self.config.answering {
             Answering::Refuses(status) => return self.ua.reject(ctx, call, status, out),
             Answering::After(wait) => line.answer_at = Some(ctx.now + wait),

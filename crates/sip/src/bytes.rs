@@ -252,8 +252,17 @@ pub fn addr_text(addr: SocketAddr) -> String {
 /// The sixteen lower-case hexadecimal digits of a number.
 #[must_use]
 pub fn hex16(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    write_hex(&number.to_be_bytes(), &mut digits);
+    digits
+}
+
+/// Writes two lower-case hexadecimal digits per byte, as far as there is room.
+pub fn write_hex(bytes: &[u8], to: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    std::array::from_fn(|at| DIGITS[(number >> (60 - 4 * at)) as usize & 15])
+    for (pair, byte) in to.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
 }
 
 /// Equality of a name in the case that we write ourselves and one from outside, whatever its case.

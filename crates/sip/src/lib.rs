@@ -64,7 +64,7 @@ mod uri;
 pub mod validate;
 
 pub use build::{RequestBuilder, ResponseBuilder, ack_for, cancel_for, response_to};
-pub use bytes::{addr_text, hex16};
+pub use bytes::{addr_text, hex16, write_hex};
 pub use check::{Fault, check, check_as};
 pub use framer::{FrameError, FrameErrorKind, Framed, Framer};
 pub use headers::HeaderId;

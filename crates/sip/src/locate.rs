@@ -119,7 +119,7 @@ impl Locator {
         let host = std::str::from_utf8(uri.target_host()).map_err(|_| Unreachable::Transport)?;
         let fallback = transport.unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
         let mut locator = Self {
-            domain: lower(host.trim_end_matches('.')),
+            domain: host.trim_end_matches('.').to_ascii_lowercase().into(),
             secure,
             have,
             fallback,
@@ -249,14 +249,6 @@ impl Locator {
         if self.found.len() < Self::MOST && !self.found.contains(&candidate) {
             self.found.push(candidate);
         }
-    }
-}
-
-/// A name in lower case, as most are written anyway.
-fn lower(name: &str) -> Arc<str> {
-    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => name.to_ascii_lowercase().into(),
-        false => name.into(),
     }
 }
 

@@ -192,7 +192,7 @@ impl Exchange {
                 }
                 Next::Uri(uri) => match self.find(ctx, uri) {
                     Ok(Location::Found(candidates)) => {
-                        self.expand(id, way, candidates, &mut target);
+                        self.expand(id, &way, candidates, &mut target);
                         continue;
                     }
                     Ok(Location::Asks(question, pending)) => {
@@ -228,18 +228,15 @@ impl Exchange {
     }
 
     /// The places found become the ways to try first; for a large request each UDP place is tried by TCP before.
-    fn expand(&self, id: ServerId, way: Way, mut places: Vec<Candidate>, target: &mut Target) {
+    fn expand(&self, id: ServerId, way: &Way, places: Vec<Candidate>, target: &mut Target) {
         let size = self.core.request(id).map_or(0, |request| request.msg().bytes().len());
-        if self.config.policy.large_over_tcp && size > LARGE {
-            let by_tcp = |place: &Candidate| Candidate { transport: Transport::Tcp, ..place.clone() };
-            let both = |place: Candidate| {
-                let first = (place.transport == Transport::Udp).then(|| by_tcp(&place));
-                first.into_iter().chain([place])
-            };
-            places = places.into_iter().flat_map(both).collect();
-        }
-        for (way, place) in std::iter::repeat_n(way, places.len()).zip(places).rev() {
-            target.push_front(Way { next: Next::Place(place), ..way });
+        let large = self.config.policy.large_over_tcp && size > LARGE;
+        for place in places.into_iter().rev() {
+            let by_tcp = (large && place.transport == Transport::Udp)
+                .then(|| Candidate { transport: Transport::Tcp, ..place.clone() });
+            for next in std::iter::once(place).chain(by_tcp) {
+                target.push_front(Way { next: Next::Place(next), ..way.clone() });
+            }
         }
     }
 
@@ -268,7 +265,7 @@ impl Exchange {
                 }
             }
             Location::Found(candidates) => {
-                self.expand(id, way, candidates, &mut target);
+                self.expand(id, &way, candidates, &mut target);
                 if self.launch(ctx, id, target, 1, out) {
                     return;
                 }

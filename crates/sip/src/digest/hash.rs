@@ -74,11 +74,8 @@ impl Hex {
     }
 
     fn of(hash: &mut [u8]) -> Hex {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut digits = [0; 64];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(&*hash) {
-            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
+        crate::bytes::write_hex(hash, &mut digits);
         let hex = Hex { digits, len: (hash.len() * 2).min(64) };
         hash.zeroize();
         hex

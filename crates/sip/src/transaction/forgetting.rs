@@ -12,9 +12,9 @@ pub(super) struct Forgetting<T> {
     queues: [VecDeque<(Time, T)>; TIMERS.len()],
 }
 
-const TIMERS: [Timer; 6] = [Timer::D, Timer::I, Timer::J, Timer::K, Timer::L, Timer::M];
-/// Those of server transactions.
-const OF_SERVERS: [Timer; 3] = [Timer::I, Timer::J, Timer::L];
+/// Those of client transactions, then those of server transactions.
+const TIMERS: [Timer; 6] = [Timer::D, Timer::K, Timer::M, Timer::I, Timer::J, Timer::L];
+const OF_CLIENTS: usize = 3;
 
 impl<T> Default for Forgetting<T> {
     fn default() -> Self {
@@ -57,7 +57,8 @@ impl<T> Forgetting<T> {
 
     /// Takes out the one that is due next, though it is not yet, if there are more than `most`.
     pub fn pop_beyond(&mut self, most: usize) -> Option<(T, Timer)> {
-        if self.queues.iter().map(VecDeque::len).sum::<usize>() <= most {
+        let (clients, servers) = self.counts();
+        if clients + servers <= most {
             return None;
         }
         self.next().and_then(|due| self.pop(due))
@@ -65,14 +66,9 @@ impl<T> Forgetting<T> {
 
     /// How many client and server transactions wait.
     pub fn counts(&self) -> (usize, usize) {
-        let of = |servers| {
-            let queues = TIMERS.iter().zip(&self.queues);
-            queues
-                .filter(|(timer, _)| OF_SERVERS.contains(timer) == servers)
-                .map(|(_, queue)| queue.len())
-                .sum()
-        };
-        (of(false), of(true))
+        let (clients, servers) = self.queues.split_at(OF_CLIENTS);
+        let count = |queues: &[VecDeque<_>]| queues.iter().map(VecDeque::len).sum();
+        (count(clients), count(servers))
     }
 }
 
@@ -80,9 +76,12 @@ impl<T> Forgetting<T> {
 mod tests {
     use super::*;
 
+    fn at(millis: u64) -> Time {
+        Time::from_nanos(millis * 1_000_000)
+    }
+
     #[test]
     fn never_early_and_many_at_a_time() {
-        let at = |millis: u64| Time::from_nanos(millis * 1_000_000);
         let mut waiting = Forgetting::default();
         waiting.push(Timer::J, at(32_001), 'a');
         waiting.push(Timer::J, at(32_100), 'b');
@@ -99,7 +98,6 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_who_is_due_next_goes_first() {
-        let at = |millis: u64| Time::from_nanos(millis * 1_000_000);
         let mut waiting = Forgetting::default();
         waiting.push(Timer::J, at(32_000), 'a');
         waiting.push(Timer::M, at(31_000), 'b');
