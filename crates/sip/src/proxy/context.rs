@@ -8,6 +8,8 @@ use crate::{HeaderId, Message, Method, Msg};
 #[derive(Debug)]
 pub(super) struct Branch {
     pub(super) client: ClientId,
+    /// Its transaction is over.
+    pub(super) ended: bool,
     pub(super) state: BranchState,
     /// The element has another place to try, should this one not be reachable.
     pub(super) has_alternative: bool,
@@ -23,7 +25,7 @@ impl Branch {
 
     pub(super) fn new(client: ClientId, has_alternative: bool) -> Self {
         let (state, early) = (BranchState::Pending, Vec::new());
-        Self { client, state, has_alternative, heard: false, early }
+        Self { client, ended: false, state, has_alternative, heard: false, early }
     }
 
     /// Notes the early dialog that a provisional response opens, or that a 199 ends (RFC 6228 §4).

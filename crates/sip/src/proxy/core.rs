@@ -1,13 +1,14 @@
 //! The machinery of a stateful proxy.
 
 use super::context::{Branch as Copy, BranchState, Context};
+use super::outcome::branch_of;
 use super::wire::{declare_length, refusal, write_forwarded, write_via};
 use crate::transaction::{
-    self as tx, Branch, BranchKey, ClientId, Failure, Hop, Layer, ServerId, Sink, Timing,
+    self as tx, Branch, BranchKey, ClientId, CopyOf, Failure, Hop, Layer, ServerId, Sink, Timing,
 };
 use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
-use causeway_node::{Ctx, Flow, NumberMap, SerialMap, Time, Timers};
-use std::collections::{HashSet, VecDeque};
+use causeway_node::{Ctx, Flow, SerialMap, Time, Timers};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What an element should decide or know.
@@ -128,11 +129,9 @@ pub struct Manner {
 pub struct Core {
     pub(super) layer: Layer,
     pub(super) contexts: SerialMap<ServerId, Context>,
-    pub(super) owner: NumberMap<ClientId, (ServerId, usize)>,
     pub(super) timer_c: Timers<(ServerId, usize)>,
     pub(super) patience: Timers<(ServerId, usize)>,
     trying: Timers<ServerId>,
-    pub(super) own: HashSet<ClientId>,
     pub(super) events: VecDeque<Event>,
     strays: bool,
     /// Whether nobody asks for the request of an INVITE that has been answered.
@@ -298,7 +297,8 @@ impl Core {
         write_forwarded(&mut self.scratch, request, &self.via, edit);
         declare_length(&mut self.scratch, request.msg(), to.transport);
         let method = request.msg().method();
-        let client = self.layer.request_as(ctx.now, branch, to, method, &self.scratch, sink);
+        let of = CopyOf { request: id, branch: u32::try_from(context.branches.len()).ok()? };
+        let client = self.layer.request_as(ctx.now, branch, to, Some(of), method, &self.scratch, sink);
         let index = context.add(Copy::new(client, manner.has_alternative));
         if let Some(patience) = manner.patience.filter(|_| manner.has_alternative) {
             self.patience.set((id, index), ctx.now + patience);
@@ -306,7 +306,6 @@ impl Core {
         if context.is_invite() {
             self.timer_c.set((id, index), ctx.now + self.layer.timing().timer_c);
         }
-        self.owner.insert(client, (id, index));
         Some(index)
     }
 
@@ -451,9 +450,7 @@ impl Core {
         self.scratch.clear();
         edit.apply(bare.msg(), &mut self.scratch);
         let method = bare.msg().method();
-        let client = self.layer.request_as(ctx.now, branch, to, method, &self.scratch, sink);
-        self.own.insert(client);
-        Some(client)
+        Some(self.layer.request_as(ctx.now, branch, to, None, method, &self.scratch, sink))
     }
 
     /// Another branch has taken the place of this unreachable one, or will. Should nothing come of any other, what
@@ -523,9 +520,9 @@ impl Core {
                 tx::Event::Request { id, message, from } => self.on_request(now, id, message, from, sink),
                 tx::Event::Ack { message, from } => self.events.push_back(Event::Ack { message, from }),
                 tx::Event::Cancel { id, .. } => self.on_cancel(now, id, sink),
-                tx::Event::Response { id, message } => self.on_response(now, id, message, sink),
-                tx::Event::Failed { id, why } => self.on_failed(now, id, why, sink),
-                tx::Event::ClientEnded { id } => self.on_client_ended(id),
+                tx::Event::Response { id, of, message } => self.on_response(now, id, of, message, sink),
+                tx::Event::Failed { id, of, why } => self.on_failed(now, id, of, why, sink),
+                tx::Event::ClientEnded { of, .. } => self.on_client_ended(of),
                 tx::Event::ServerEnded { id } => self.on_server_ended(id),
                 tx::Event::Stray { message, from } if self.strays => {
                     self.events.push_back(Event::Stray { message, from });
@@ -566,10 +563,11 @@ impl Core {
         }
     }
 
-    fn on_client_ended(&mut self, client: ClientId) {
-        self.own.remove(&client);
-        if let Some((id, branch)) = self.owner.remove(&client) {
-            self.timer_c.cancel((id, branch));
+    fn on_client_ended(&mut self, of: Option<CopyOf>) {
+        let Some((id, branch)) = branch_of(of) else { return };
+        self.timer_c.cancel((id, branch));
+        if let Some(copy) = self.contexts.get_mut(id).and_then(|context| context.branches.get_mut(branch)) {
+            copy.ended = true;
             self.forget(id);
         }
     }
@@ -585,14 +583,10 @@ impl Core {
     /// or it is none of an INVITE, has been answered, and waits for no branch; repetitions are the transactions' affair.
     pub(super) fn forget(&mut self, id: ServerId) {
         let Some(context) = self.contexts.get(id) else { return };
-        let owned = || context.branches.iter().any(|branch| self.owner.contains_key(&branch.client));
+        let ended = || context.branches.iter().all(|branch| branch.ended);
         let settled = !context.is_invite() && context.answered && !context.under_way();
-        if (settled || context.server_ended && !owned())
-            && let Some(context) = self.contexts.remove(id)
-        {
-            for branch in &context.branches {
-                self.owner.remove(&branch.client);
-            }
+        if settled || context.server_ended && ended() {
+            self.contexts.remove(id);
             self.events.push_back(Event::Ended { id });
         }
     }

@@ -3,22 +3,26 @@
 use super::context::BranchState;
 use super::wire::with_all_challenges;
 use super::{Core, Event};
-use crate::transaction::{ClientId, Failure, ServerId, Sink};
+use crate::transaction::{ClientId, CopyOf, Failure, ServerId, Sink};
 use crate::{Message, response_to};
 use causeway_node::Time;
+
+/// The context of a copy, and its branch there.
+pub(super) fn branch_of(of: Option<CopyOf>) -> Option<(ServerId, usize)> {
+    let CopyOf { request, branch } = of?;
+    Some((request, usize::try_from(branch).ok()?))
+}
 
 impl Core {
     pub(super) fn on_response(
         &mut self,
         now: Time,
         client: ClientId,
+        of: Option<CopyOf>,
         message: Message,
         sink: &mut impl Sink,
     ) {
-        if self.own.contains(&client) {
-            return self.events.push_back(Event::Own { client, outcome: Ok(message) });
-        }
-        let Some(&(id, branch)) = self.owner.get(&client) else { return };
+        let Some((id, branch)) = branch_of(of) else { return self.on_own(client, Ok(message)) };
         let timer_c = self.layer.timing().timer_c;
         let Some(context) = self.contexts.get_mut(id) else { return };
         let status = message.msg().status().unwrap_or(500);
@@ -51,11 +55,15 @@ impl Core {
         }
     }
 
-    pub(super) fn on_failed(&mut self, now: Time, client: ClientId, why: Failure, sink: &mut impl Sink) {
-        if self.own.remove(&client) {
-            return self.events.push_back(Event::Own { client, outcome: Err(why) });
-        }
-        let Some(&(id, branch)) = self.owner.get(&client) else { return };
+    pub(super) fn on_failed(
+        &mut self,
+        now: Time,
+        client: ClientId,
+        of: Option<CopyOf>,
+        why: Failure,
+        sink: &mut impl Sink,
+    ) {
+        let Some((id, branch)) = branch_of(of) else { return self.on_own(client, Err(why)) };
         self.timer_c.cancel((id, branch));
         self.patience.cancel((id, branch));
         let status = match why {
@@ -63,6 +71,13 @@ impl Core {
             Failure::Transport => 503,
         };
         self.on_refused(now, id, branch, status, None, sink);
+    }
+
+    /// What is a copy of nothing is the element's own, or a CANCEL, of which nobody wants to hear.
+    fn on_own(&mut self, client: ClientId, outcome: Result<Message, Failure>) {
+        if !client.is_cancel() {
+            self.events.push_back(Event::Own { client, outcome });
+        }
     }
 
     /// A branch has ended without a 2xx.

@@ -3,6 +3,7 @@
 use super::Hop;
 use super::branch::Branch;
 use crate::Message;
+use std::num::NonZeroU64;
 
 /// A client transaction: its branch, and whether it is the CANCEL that shares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,15 +12,31 @@ pub struct ClientId {
     pub(super) cancel: bool,
 }
 
+impl ClientId {
+    /// Whether its request is a CANCEL.
+    pub fn is_cancel(self) -> bool {
+        self.cancel
+    }
+}
+
 /// A server transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerId(pub(super) u64);
+pub struct ServerId(pub(super) NonZeroU64);
 
 impl From<ServerId> for u64 {
     /// Its serial number.
     fn from(id: ServerId) -> Self {
-        id.0
+        id.0.get()
     }
+}
+
+/// What a client transaction carries where an element forwards: a copy of a request that it has received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CopyOf {
+    /// The request.
+    pub request: ServerId,
+    /// Which of its copies, counted from 0.
+    pub branch: u32,
 }
 
 /// Why a client transaction ended without a final response.
@@ -61,6 +78,8 @@ pub enum Event {
     Response {
         /// Which request it answers.
         id: ClientId,
+        /// What that is a copy of, as [`Layer::request_as`](super::Layer::request_as) was told.
+        of: Option<CopyOf>,
         /// The response.
         message: Message,
     },
@@ -68,6 +87,8 @@ pub enum Event {
     Failed {
         /// Of which request.
         id: ClientId,
+        /// What that is a copy of.
+        of: Option<CopyOf>,
         /// Why.
         why: Failure,
     },
@@ -87,6 +108,8 @@ pub enum Event {
     ClientEnded {
         /// Which.
         id: ClientId,
+        /// What it was a copy of.
+        of: Option<CopyOf>,
     },
     /// A server transaction is over; it can no longer be answered.
     ServerEnded {

@@ -1,21 +1,24 @@
 //! All transactions of one element.
 
 use super::branch::Branch;
-use super::event::{ClientId, Event, Failure, ServerId};
-use super::forgetting::Forgetting;
+use super::event::{ClientId, CopyOf, Event, Failure, ServerId};
 use super::machine::{Client, Server, Step, Timer};
 use super::matching::{may_answer, write_key};
+use super::running::{Armed, Running};
 use super::shelf::{Place, Shelf};
 use super::{Hop, Sink, Timing};
 use crate::{Index, Message, Method, Msg};
-use causeway_node::{Flow, NumberMap, SerialMap, Time, Timers};
+use causeway_node::{Flow, NumberMap, SerialMap, Time};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 struct ClientEntry {
     /// Counts transactions, so that they are in order.
     serial: u64,
+    /// What was sent is a copy of this.
+    of: Option<CopyOf>,
     state: Client,
     hop: Hop,
     /// The timers that run and can be cancelled.
@@ -56,23 +59,6 @@ impl ServerEntry {
     }
 }
 
-/// Which timers of a transaction run that can be cancelled.
-#[derive(Clone, Copy, Default)]
-struct Armed(u16);
-
-impl Armed {
-    fn set(&mut self, timer: Timer) {
-        self.0 |= 1 << timer as u16;
-    }
-
-    /// Notes that a timer does not run any more; says whether it did.
-    fn take(&mut self, timer: Timer) -> bool {
-        let did = self.0 >> timer as u16 & 1 == 1;
-        self.0 &= !(1 << timer as u16);
-        did
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Owner {
     Client(ClientId),
@@ -89,8 +75,7 @@ pub struct Layer {
     /// two requests that collide; by chance one of 2^64 / [`Layer::REMEMBERED`], some 10^13, is taken for another.
     by_request: NumberMap<u64, ServerId>,
     hasher: RandomState,
-    timers: Timers<(Owner, Timer)>,
-    forgetting: Forgetting<Owner>,
+    timers: Running<Owner>,
     shelf: Shelf,
     events: VecDeque<Event>,
     /// How many client transactions there have been, and how many server transactions: counted apart, so that the tables under
@@ -128,7 +113,7 @@ impl Layer {
 
     /// How many of them are under way: all but those that only wait to be forgotten.
     pub fn under_way(&self) -> (usize, usize) {
-        let (clients, servers) = self.forgetting.counts();
+        let (clients, servers) = self.timers.forgetting();
         (self.clients.len().saturating_sub(clients), self.servers.len().saturating_sub(servers))
     }
 
@@ -139,7 +124,7 @@ impl Layer {
 
     /// When [`Layer::timeout`] is due.
     pub fn deadline(&self) -> Option<Time> {
-        [self.timers.next(), self.forgetting.next()].into_iter().flatten().min()
+        self.timers.next()
     }
 
     /// Whether a request belongs to a server transaction that exists.
@@ -170,15 +155,17 @@ impl Layer {
         sink: &mut impl Sink,
     ) -> ClientId {
         let msg = request.msg();
-        self.request_as(now, branch, hop, msg.method(), msg.bytes(), sink)
+        self.request_as(now, branch, hop, None, msg.method(), msg.bytes(), sink)
     }
 
-    /// The same for a request of this method that is at hand as bytes.
+    /// The same for a request of this method that is at hand as bytes; what it is a copy of, its events will say.
+    #[allow(clippy::too_many_arguments)]
     pub fn request_as(
         &mut self,
         now: Time,
         branch: Branch,
         hop: Hop,
+        of: Option<CopyOf>,
         method: Method<'_>,
         request: &[u8],
         sink: &mut impl Sink,
@@ -190,8 +177,8 @@ impl Layer {
         self.serials.0 += 1;
         let serial = self.serials.0;
         let mut entry =
-            ClientEntry { serial, state, hop, armed, request, cancel_wanted: false, cancelled: false };
-        run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Client(id), &mut entry.armed, &step);
+            ClientEntry { serial, of, state, hop, armed, request, cancel_wanted: false, cancelled: false };
+        self.timers.run(now, Owner::Client(id), &mut entry.armed, &step);
         self.clients.insert(id, entry);
         id
     }
@@ -256,11 +243,9 @@ impl Layer {
             self.clients.iter().filter(|(_, e)| e.hop.flow == flow).map(|(id, _)| *id).collect();
         dead.sort_unstable();
         for id in dead {
-            let waiting = self.clients.get(&id).is_some_and(|e| {
-                !matches!(e.state, Client::Accepted | Client::Completed | Client::InviteCompleted)
-            });
-            if waiting {
-                self.events.push_back(Event::Failed { id, why: Failure::Transport });
+            let Some(entry) = self.clients.get(&id) else { continue };
+            if !matches!(entry.state, Client::Accepted | Client::Completed | Client::InviteCompleted) {
+                self.events.push_back(Event::Failed { id, of: entry.of, why: Failure::Transport });
             }
             self.end(Owner::Client(id));
         }
@@ -287,7 +272,7 @@ impl Layer {
 
     /// Fires the timers that are due.
     pub fn timeout(&mut self, now: Time, sink: &mut impl Sink) {
-        while let Some((owner, timer)) = self.timers.pop(now).or_else(|| self.forgetting.pop(now)) {
+        while let Some((owner, timer)) = self.timers.pop(now) {
             self.fire(now, owner, timer, sink);
         }
         self.forget_beyond_limit(now, sink);
@@ -295,7 +280,7 @@ impl Layer {
 
     /// Whoever is remembered beyond [`Layer::REMEMBERED`] goes before his time.
     fn forget_beyond_limit(&mut self, now: Time, sink: &mut impl Sink) {
-        while let Some((owner, timer)) = self.forgetting.pop_beyond(Self::REMEMBERED) {
+        while let Some((owner, timer)) = self.timers.pop_beyond(Self::REMEMBERED) {
             self.fire(now, owner, timer, sink);
         }
     }
@@ -393,7 +378,7 @@ impl Layer {
             entry.request = Box::default();
         }
         if step.pass {
-            self.events.push_back(Event::Response { id, message });
+            self.events.push_back(Event::Response { id, of: entry.of, message });
         }
         self.finish_client(now, id, &step);
         // After that: it starts timer B anew, which the step has stopped.
@@ -411,10 +396,9 @@ impl Layer {
         let request = parsed.then(|| Msg::new(&entry.request, &self.index));
         let cancel = request.and_then(crate::cancel_for);
         // A UAS that knows no CANCEL never ends the INVITE: after 64*T1 it counts as cancelled (§9.1).
-        self.timers.set((Owner::Client(id), Timer::B), now + self.timing.t1 * 64);
-        entry.armed.set(Timer::B);
+        self.timers.set(now, Owner::Client(id), &mut entry.armed, Timer::B, self.timing.t1 * 64);
         if let Some(cancel) = cancel {
-            self.request_as(now, id.branch, hop, Method::Cancel, &cancel, sink);
+            self.request_as(now, id.branch, hop, None, Method::Cancel, &cancel, sink);
         }
     }
 
@@ -427,7 +411,7 @@ impl Layer {
             sink.send(&entry.hop, &entry.request);
         }
         if step.timed_out {
-            self.events.push_back(Event::Failed { id, why: Failure::Timeout });
+            self.events.push_back(Event::Failed { id, of: entry.of, why: Failure::Timeout });
         }
         self.finish_client(now, id, &step);
     }
@@ -448,7 +432,7 @@ impl Layer {
 
     fn finish_client(&mut self, now: Time, id: ClientId, step: &Step) {
         let Some(entry) = self.clients.get_mut(&id) else { return };
-        run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Client(id), &mut entry.armed, step);
+        self.timers.run(now, Owner::Client(id), &mut entry.armed, step);
         if step.end {
             self.end(Owner::Client(id));
         }
@@ -456,19 +440,18 @@ impl Layer {
 
     fn finish_server(&mut self, now: Time, id: ServerId, step: &Step) {
         let Some(entry) = self.servers.get_mut(id) else { return };
-        run_timers((&mut self.timers, &mut self.forgetting), now, Owner::Server(id), &mut entry.armed, step);
+        self.timers.run(now, Owner::Server(id), &mut entry.armed, step);
         if step.end {
             self.end(Owner::Server(id));
         }
     }
 
     fn end(&mut self, owner: Owner) {
-        use Timer::{A, B, E, F, G, H};
-        let mut armed = match owner {
-            Owner::Client(id) => {
-                self.events.push_back(Event::ClientEnded { id });
-                self.clients.remove(&id).map(|entry| entry.armed)
-            }
+        let armed = match owner {
+            Owner::Client(id) => self.clients.remove(&id).map(|entry| {
+                self.events.push_back(Event::ClientEnded { id, of: entry.of });
+                entry.armed
+            }),
             Owner::Server(id) => {
                 self.events.push_back(Event::ServerEnded { id });
                 self.servers.remove(id).map(|entry| {
@@ -479,18 +462,13 @@ impl Layer {
                     entry.armed
                 })
             }
-        }
-        .unwrap_or_default();
-        for timer in [A, B, E, F, G, H] {
-            if armed.take(timer) {
-                self.timers.cancel((owner, timer));
-            }
-        }
+        };
+        self.timers.stop_all(owner, armed.unwrap_or_default());
     }
 
     fn add_server(&mut self, key: u64, is_invite: bool, hop: Hop) -> ServerId {
         self.serials.1 += 1;
-        let id = ServerId(self.serials.1);
+        let id = ServerId(NonZeroU64::MIN.saturating_add(self.serials.1));
         self.by_request.insert(key, id);
         let (state, armed) = (Server::start(is_invite), Armed::default());
         self.servers.insert(id, ServerEntry { state, hop, armed, key, last: Last::Nothing });
@@ -511,27 +489,5 @@ impl Layer {
     /// repeats that (RFC 3261 §13.3.1.4).
     pub fn ack_wait(&self) -> Duration {
         self.timing.t1 * 64
-    }
-}
-
-fn run_timers(
-    (timers, forgetting): (&mut Timers<(Owner, Timer)>, &mut Forgetting<Owner>),
-    now: Time,
-    owner: Owner,
-    armed: &mut Armed,
-    step: &Step,
-) {
-    for timer in step.stop {
-        if armed.take(*timer) {
-            timers.cancel((owner, *timer));
-        }
-    }
-    for (timer, after) in step.set.iter().flatten() {
-        if Forgetting::<Owner>::takes(*timer) {
-            forgetting.push(*timer, now + *after, owner);
-        } else {
-            timers.set((owner, *timer), now + *after);
-            armed.set(*timer);
-        }
     }
 }

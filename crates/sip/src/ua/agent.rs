@@ -194,12 +194,12 @@ impl UserAgent {
                 tx::Event::Request { id, message, .. } => self.on_request(ctx, id, message, out),
                 tx::Event::Ack { message, .. } => self.on_ack(message.msg()),
                 tx::Event::Cancel { id, .. } => self.on_cancel(ctx, id, out),
-                tx::Event::Response { id, message } => self.on_response(ctx, id, &message, out),
-                tx::Event::Failed { id, why } => {
+                tx::Event::Response { id, message, .. } => self.on_response(ctx, id, &message, out),
+                tx::Event::Failed { id, why, .. } => {
                     let status = if why == tx::Failure::Timeout { 408 } else { 503 };
                     self.on_failure(ctx, id, status);
                 }
-                tx::Event::ClientEnded { id } => {
+                tx::Event::ClientEnded { id, .. } => {
                     self.purposes.remove(&id);
                 }
                 tx::Event::Stray { .. }
