@@ -379,8 +379,11 @@ impl Exchange {
 
     /// Nothing is tried any more. A 2xx that is repeated is to be granted the session of the first.
     fn drop_plan(&mut self, id: ServerId) {
-        if let Some(session) = self.plans.remove(id).and_then(|plan| plan.session) {
-            self.plans.insert(id, Plan { session: Some(session), ..Plan::default() });
+        match self.plans.remove(id).and_then(|plan| plan.session) {
+            Some(session) => {
+                self.plans.insert(id, Plan { session: Some(session), ..Plan::default() });
+            }
+            None => self.core.release(id),
         }
     }
 

@@ -1,108 +1,16 @@
 //! The machinery of a stateful proxy.
 
 use super::context::{Branch as Copy, BranchState, Context};
+use super::event::Event;
 use super::outcome::branch_of;
 use super::wire::{declare_length, refusal, write_forwarded, write_via};
 use crate::transaction::{
-    self as tx, Branch, BranchKey, ClientId, CopyOf, Failure, Hop, Layer, ServerId, Sink, Timing,
+    self as tx, Branch, BranchKey, ClientId, CopyOf, Hop, Layer, ServerId, Sink, Timing,
 };
 use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
 use causeway_node::{Ctx, Flow, SerialMap, Time, Timers};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// What an element should decide or know.
-#[derive(Debug)]
-pub enum Event {
-    /// A new request (neither ACK nor CANCEL): forward it or reply. An INVITE that gets no
-    /// other response within [`Timing::trying_after`] is answered 100.
-    Request {
-        /// Names it from now on.
-        id: ServerId,
-        /// The request as received, `received` and `rport` filled in.
-        message: Message,
-        /// Where it came from.
-        from: Hop,
-    },
-    /// A response to go upstream now: provisional, 2xx, or the best of the finals. Edit it and
-    /// [`Core::relay`] it; its top Via is still this element's own.
-    Response {
-        /// The request it answers.
-        id: ServerId,
-        /// The index of the branch it came on, in the order of [`Core::forward`].
-        branch: usize,
-        /// The response.
-        message: Message,
-    },
-    /// All branches of a context kept open by [`Core::keep_open`] have failed: forward another, or
-    /// [`Core::conclude`].
-    Exhausted {
-        /// The request.
-        id: ServerId,
-    },
-    /// A branch that was sent with [`Manner::has_alternative`] has not reached anybody: no answer, no connection, a
-    /// 503, or a 430 (RFC 3263 §4.3, RFC 5626 §5.3). Forward to the next place and [`Core::supersede`] this branch,
-    /// or [`Core::give_up`].
-    Unreachable {
-        /// The request.
-        id: ServerId,
-        /// The branch.
-        branch: usize,
-        /// 408 without any answer, 503 without a connection, else the status received.
-        status: u16,
-    },
-    /// What became of a request of the element's own, sent by [`Core::send_own`]: a response (provisional ones
-    /// too), or why none will come.
-    Own {
-        /// Its transaction.
-        client: ClientId,
-        /// The response.
-        outcome: Result<Message, Failure>,
-    },
-    /// A response that belongs to no transaction, told only where [`Core::taking_strays`] was asked for: route it by
-    /// its Via fields, if [`crate::transaction::Branch::proves`] that they are ours (RFC 3261 §16.7), by
-    /// [`Core::forward_stray`].
-    Stray {
-        /// The response.
-        message: Message,
-        /// Where it came from.
-        from: Hop,
-    },
-    /// An ACK for a 2xx: route it by [`Core::forward_ack`].
-    Ack {
-        /// The ACK.
-        message: Message,
-        /// Where it came from.
-        from: Hop,
-    },
-    /// A branch has come to its end without a 2xx. For the element's own books.
-    Refused {
-        /// The request.
-        id: ServerId,
-        /// The branch.
-        branch: usize,
-        /// Its final status; 408 and 503 also where none was received.
-        status: u16,
-    },
-    /// The caller has cancelled; the branches have been told. For the element's own books.
-    Cancelled {
-        /// The INVITE.
-        id: ServerId,
-    },
-    /// A final response that the core itself made has gone upstream: a timeout, a failed connection, a
-    /// request that no proxy may forward.
-    Answered {
-        /// The request.
-        id: ServerId,
-        /// Its status code.
-        status: u16,
-    },
-    /// Nothing more will come of this request: forget it.
-    Ended {
-        /// The request.
-        id: ServerId,
-    },
-}
 
 /// How this element names itself on one hop: the sent-by of its Via.
 #[derive(Clone, Copy, Debug)]
@@ -370,14 +278,26 @@ impl Core {
         edit.remove_top(msg, HeaderId::Via, 1);
         self.scratch.clear();
         edit.apply(msg, &mut self.scratch);
-        if let Some(context) = self.contexts.get(id) {
-            declare_length(&mut self.scratch, msg, context.from.transport);
+        if let Some(transport) = self.layer.transport(id) {
+            declare_length(&mut self.scratch, msg, transport);
         }
         self.trying.cancel(id);
         if self.layer.respond(now, id, &self.scratch, status, sink) && status >= 200 {
             self.set_answered(now, id, sink);
         }
         self.digest(now, sink);
+    }
+
+    /// The element needs to know nothing more of a request, if it has been answered and no branch but those that answered it
+    /// can answer yet: most of what a busy proxy keeps would be these. A 2xx that comes again, or that somebody else behind
+    /// such a branch gives, is told and can be relayed all the same.
+    pub fn release(&mut self, id: ServerId) {
+        let Some(context) = self.contexts.get(id) else { return };
+        let over = |branch: &Copy| branch.ended || matches!(branch.state, BranchState::Accepted);
+        if context.answered && context.branches.iter().all(over) {
+            self.contexts.remove(id);
+            self.events.push_back(Event::Ended { id });
+        }
     }
 
     /// Answers a request from here, with a To tag of the element's own. `headers` are whole lines with CRLF.

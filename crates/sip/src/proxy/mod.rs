@@ -13,10 +13,12 @@
 
 mod context;
 mod core;
+mod event;
 mod outcome;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Core, Event, Identity, Manner};
+pub use self::core::{Core, Identity, Manner};
+pub use event::Event;

@@ -4,7 +4,7 @@ use super::context::BranchState;
 use super::wire::with_all_challenges;
 use super::{Core, Event};
 use crate::transaction::{ClientId, CopyOf, Failure, ServerId, Sink};
-use crate::{Message, response_to};
+use crate::{Message, Method, response_to};
 use causeway_node::Time;
 
 /// The context of a copy, and its branch there.
@@ -24,8 +24,16 @@ impl Core {
     ) {
         let Some((id, branch)) = branch_of(of) else { return self.on_own(client, Ok(message)) };
         let timer_c = self.layer.timing().timer_c;
-        let Some(context) = self.contexts.get_mut(id) else { return };
         let status = message.msg().status().unwrap_or(500);
+        let Some(context) = self.contexts.get_mut(id) else {
+            // Of a request that was released: to an INVITE there may be several, and each goes on (§16.7 item 5).
+            if (200..300).contains(&status)
+                && message.msg().cseq().is_some_and(|c| c.method == Method::Invite)
+            {
+                self.events.push_back(Event::Response { id, branch, message });
+            }
+            return;
+        };
         context.branches[branch].heard = true;
         self.patience.cancel((id, branch));
         match status {

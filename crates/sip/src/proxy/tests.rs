@@ -345,6 +345,44 @@ fn an_answered_request_other_than_invite_is_forgotten_at_once_but_repeated() {
     assert!(bench.core.is_empty());
 }
 
+/// What relays further 2xx are the transactions alone.
+#[test]
+fn a_released_invite_is_forgotten_but_every_2xx_goes_on() {
+    let mut bench = Bench::new();
+    let id = bench.fork(Method::Invite, &[2]);
+    bench.core.release(id);
+    assert!(bench.core.from(id).is_some(), "it has not been answered");
+    bench.respond(2, 200, &[]);
+    bench.core.release(id);
+    assert!(matches!(bench.core.poll(), Some(Event::Ended { .. })) && bench.core.from(id).is_none());
+    assert!(bench.core.is_settled() && !bench.core.is_empty());
+
+    // Repeated, and by another phone behind the same proxy.
+    let asked = bench.sent(2, Method::Invite).unwrap();
+    assert!(matches!(bench.respond(2, 200, &[])[..], [Event::Response { branch: 0, .. }]));
+    let other = response_to(asked.msg(), 200, None, Some(b"other")).finish();
+    let events = bench.receive(2, Message::parse(other).unwrap());
+    bench.relay(events);
+    assert_eq!(bench.answers(), [100, 200, 200, 200]);
+    assert!(bench.receive(CALLER, request(Method::Invite, "a", 70)).is_empty(), "the INVITE repeated");
+    assert!(bench.run_for(Duration::from_secs(100)).is_empty(), "told once");
+    assert!(bench.core.is_empty());
+}
+
+#[test]
+fn a_fork_is_not_released_while_others_may_answer() {
+    let mut bench = Bench::new();
+    let id = bench.fork(Method::Invite, &[2, 3]);
+    bench.respond(3, 180, &[]);
+    bench.respond(2, 200, &[]);
+    bench.core.release(id);
+    assert!(bench.core.from(id).is_some() && bench.sent(3, Method::Cancel).is_some());
+    bench.respond(3, 200, &[]);
+    bench.core.release(id);
+    assert!(bench.core.from(id).is_none());
+    assert_eq!(bench.answers(), [100, 180, 200, 200]);
+}
+
 /// A branch with a second place to go to, and a second of patience.
 fn forward_with_alternative(bench: &mut Bench, id: ServerId, callee: u8) -> Option<usize> {
     let mut ctx = Ctx { now: bench.now, unix_ms: 0, rng: &mut bench.rng };

@@ -6,7 +6,7 @@ use super::machine::{Client, Server, Step, Timer};
 use super::matching::{may_answer, write_key};
 use super::running::{Armed, Running};
 use super::shelf::{Place, Shelf};
-use super::{Hop, Sink, Timing};
+use super::{Hop, Sink, Timing, Transport};
 use crate::{Index, Message, Method, Msg};
 use causeway_node::{Flow, NumberMap, SerialMap, Time};
 use std::collections::VecDeque;
@@ -210,6 +210,11 @@ impl Layer {
         self.finish_server(now, id, &step);
         self.forget_beyond_limit(now, sink);
         true
+    }
+
+    /// What carries the answers to a server transaction.
+    pub fn transport(&self, id: ServerId) -> Option<Transport> {
+        self.servers.get(id).map(|entry| entry.hop.transport)
     }
 
     /// Cancels an INVITE: at once if a provisional response has come, else when one comes (RFC 3261 §9.1).
