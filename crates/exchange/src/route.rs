@@ -46,12 +46,7 @@ fn own_uris<'a>(config: &'a Config, keys: &'a Keys, msg: Msg<'a>) -> impl Iterat
     uris.take_while(own).map(|(_, uri)| uri)
 }
 
-/// How many Route values at the top are this exchange's own.
-pub fn own_count(config: &Config, keys: &Keys, msg: Msg<'_>) -> usize {
-    own_uris(config, keys, msg).count()
-}
-
-/// The same, and what the last of them says that proves the request to be inside a dialog which began here: that one is
+/// How many Route values at the top are this exchange's own, and what the last of them says that proves the request to be inside a dialog which began here: that one is
 /// next to the side it goes to. PUBLISH is never inside one (RFC 3903 §4).
 pub fn own_routes(config: &Config, keys: &Keys, msg: Msg<'_>) -> (usize, Option<Inside>) {
     let inside = msg.to_tag().is_some() && msg.method() != Method::Publish;

@@ -74,6 +74,8 @@ pub(super) struct Plan {
     /// Targets that wait for DNS.
     unlocated: usize,
     sender: Sender,
+    /// How many of the Routes at its top are ours.
+    own: usize,
     breadth: u32,
     session: Option<u32>,
     /// The answer if nothing was reached at all.
@@ -93,13 +95,13 @@ pub(super) struct Unlocated {
 }
 
 impl Exchange {
-    /// Sends a request to its targets.
+    /// Sends a request to its targets; of the Routes at its top so many are ours.
     pub(super) fn fork(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ServerId,
         groups: VecDeque<Group>,
-        sender: Sender,
+        (sender, own): (Sender, usize),
         out: &mut Outbox,
     ) {
         let Some(request) = self.core.request(id) else { return };
@@ -109,7 +111,7 @@ impl Exchange {
             return self.reply(ctx, id, 440, out);
         }
         let session = self.session_for(request);
-        let plan = Plan { groups, sender, breadth, session, fault: 480, ..Plan::default() };
+        let plan = Plan { groups, sender, own, breadth, session, fault: 480, ..Plan::default() };
         self.plans.insert(id, plan);
         self.next_group(ctx, id, out);
     }
@@ -302,6 +304,7 @@ impl Exchange {
             to: hop,
             from,
             breadth: share.max(1),
+            own: plan.own,
             sender: &sender,
             session: plan.session,
             trusted,

@@ -27,6 +27,8 @@ pub(super) struct Change<'a> {
     pub(super) to: Hop,
     pub(super) from: Hop,
     pub(super) breadth: u32,
+    /// How many of the Routes at its top are ours.
+    pub(super) own: usize,
     pub(super) sender: &'a Sender,
     /// Session interval to be asked for (RFC 4028 §8.1).
     pub(super) session: Option<u32>,
@@ -57,18 +59,18 @@ impl Exchange {
         let (own, inside) = route::own_routes(&self.config, &self.keys, msg);
         let alone = |way: Way| VecDeque::from([vec![VecDeque::from([way])]]);
         if let Some(way) = inside.and_then(|inside| way_inside(inside, msg, own)) {
-            return self.fork(ctx, id, alone(way), sender, out);
+            return self.fork(ctx, id, alone(way), (sender, own), out);
         }
         if let Some(next) = route::route_after(msg, own) {
             return match self.is_welcome(msg, &sender, (own, inside)) {
-                true => self.fork(ctx, id, alone(Way::onward(next)), sender, out),
+                true => self.fork(ctx, id, alone(Way::onward(next)), (sender, own), out),
                 false => self.reply(ctx, id, 403, out),
             };
         }
         let Some(uri) = Uri::parse(msg.request_uri()) else { return self.reply(ctx, id, 400, out) };
         match route::is_local(&self.config, &uri) {
-            true => self.locate(ctx, id, &uri, sender, out),
-            false => self.fork(ctx, id, alone(Way::onward(msg.request_uri().to_vec())), sender, out),
+            true => self.locate(ctx, id, &uri, (sender, own), out),
+            false => self.fork(ctx, id, alone(Way::onward(msg.request_uri().to_vec())), (sender, own), out),
         }
     }
 
@@ -104,7 +106,14 @@ impl Exchange {
     }
 
     /// Brings a request to the contacts of a user of this domain, or of one device of his.
-    fn locate(&mut self, ctx: &mut Ctx<'_>, id: ServerId, uri: &Uri<'_>, sender: Sender, out: &mut Outbox) {
+    fn locate(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ServerId,
+        uri: &Uri<'_>,
+        from: (Sender, usize),
+        out: &mut Outbox,
+    ) {
         let Some((aor, bindings)) = self.bindings_of(uri, ctx.unix_ms) else {
             return self.reply(ctx, id, 404, out);
         };
@@ -135,7 +144,7 @@ impl Exchange {
             }
             order => {
                 let groups = groups(&bindings, order == Delivery::Parallel);
-                self.fork(ctx, id, groups, sender, out);
+                self.fork(ctx, id, groups, from, out);
             }
         }
     }
@@ -152,8 +161,7 @@ impl Exchange {
     pub(super) fn edit_request(&mut self, request: &Message, change: &Change<'_>) {
         let (edit, msg) = (&mut self.edit, request.msg());
         edit.clear();
-        let own = route::own_count(&self.config, &self.keys, msg);
-        change.way.lead(edit, msg, own);
+        change.way.lead(edit, msg, change.own);
         if route::begins_dialog(msg) {
             let trusted = Trusted { caller: change.sender.trusted, callee: change.trusted };
             let mut proof = dialog::proof(&self.keys, msg, trusted);

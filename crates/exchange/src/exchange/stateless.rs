@@ -6,6 +6,7 @@ use super::forking::{Next, Way};
 use super::gate::Demand;
 use super::routing::{BREADTH, Change};
 use crate::config::Mode;
+use crate::dialog::Inside;
 use crate::events::Events;
 use crate::identity::Sender;
 use crate::route;
@@ -49,10 +50,11 @@ impl Exchange {
             return false;
         }
         let Demand::Nothing(sender) = self.demand(msg, from) else { return false };
-        if !self.is_welcome(msg, &sender, route::own_routes(&self.config, &self.keys, msg)) {
+        let routes = route::own_routes(&self.config, &self.keys, msg);
+        if !self.is_welcome(msg, &sender, routes) {
             return false;
         }
-        let Some((way, place)) = self.only_way(ctx, msg, &uri) else { return false };
+        let Some((way, place)) = self.only_way(ctx, msg, &uri, routes) else { return false };
         if msg.max_forwards() == Some(0) {
             if msg.method() != Method::Ack {
                 let answer = |msg: Msg<'_>| response_to(msg, 483, None, Some(&self.tags.tag(msg))).finish();
@@ -66,17 +68,16 @@ impl Exchange {
         }
         // Our own Via goes above what the request came with, once that says where it really came from.
         let request = stamped(message.clone(), from);
-        self.send_on(&request, from, hop, &way, &sender, out);
+        self.send_on(&request, (from, hop), &way, (&sender, routes.0), out);
         true
     }
 
     fn send_on(
         &mut self,
         request: &Message,
-        from: Hop,
-        hop: Hop,
+        (from, hop): (Hop, Hop),
         way: &Way,
-        sender: &Sender,
+        (sender, own): (&Sender, usize),
         out: &mut Outbox,
     ) {
         let msg = request.msg();
@@ -86,6 +87,7 @@ impl Exchange {
             to: hop,
             from,
             breadth,
+            own,
             sender,
             session: None,
             trusted: self.trust.has(hop.peer.ip(), self.names(&hop)),
@@ -111,8 +113,13 @@ impl Exchange {
 
     /// Where a request goes if there is one place only, known at once: a stateless proxy chooses the same for each
     /// repetition, ACK and CANCEL.
-    fn only_way(&mut self, ctx: &mut Ctx<'_>, msg: Msg<'_>, uri: &Uri<'_>) -> Option<(Way, Candidate)> {
-        let (own, inside) = route::own_routes(&self.config, &self.keys, msg);
+    fn only_way(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        msg: Msg<'_>,
+        uri: &Uri<'_>,
+        (own, inside): (usize, Option<Inside>),
+    ) -> Option<(Way, Candidate)> {
         if inside.is_some_and(|inside| inside.flow.is_some()) {
             return None;
         }
