@@ -55,6 +55,12 @@ impl<T> Forgetting<T> {
         })
     }
 
+    /// Those that are due, in the order in which [`Forgetting::pop`] takes them out.
+    pub fn due(&self, now: Time) -> impl Iterator<Item = &T> {
+        let due = move |queue| VecDeque::iter(queue).take_while(move |(at, _)| *at <= now);
+        self.queues.iter().flat_map(due).map(|(_, whose)| whose)
+    }
+
     /// Takes out the one that is due next, though it is not yet, if there are more than `most`.
     pub fn pop_beyond(&mut self, most: usize) -> Option<(T, Timer)> {
         let (clients, servers) = self.counts();

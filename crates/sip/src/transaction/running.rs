@@ -83,6 +83,11 @@ impl<T: Copy + Eq + Hash + Ord> Running<T> {
         timers.pop(now).or_else(|| self.forgetting.pop(now))
     }
 
+    /// Those that are to be forgotten now, in that order.
+    pub fn to_be_forgotten(&self, now: Time) -> impl Iterator<Item = &T> {
+        self.forgetting.due(now)
+    }
+
     /// Takes out one that is to be forgotten next, though it is not due yet, if there are more than `most`.
     pub fn pop_beyond(&mut self, most: usize) -> Option<(T, Timer)> {
         self.forgetting.pop_beyond(most)
