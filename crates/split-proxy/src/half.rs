@@ -315,8 +315,9 @@ impl Half {
         error
     }
 
-    /// Does what connections of media wait for.
-    pub(crate) fn serve(&mut self, out: &mut Outbox) {
+    /// Does what media wait for.
+    pub(crate) fn serve(&mut self, now: Time, out: &mut Outbox) {
+        self.calls.media.admit_early(now, &mut self.links, out);
         if self.calls.media.pipes.nudged {
             self.calls.media.serve_pipes(&mut self.links, out);
         }

@@ -469,3 +469,55 @@ fn media_between_two_tunnels_of_one_contact_point_take_no_socket() {
     assert_eq!(lab.status(lab.contact)["calls"][0]["media"][0]["from_network"]["foreign"], 1);
     assert!(heard(&mut lab, 0).is_empty() && heard(&mut lab, 1).is_empty());
 }
+
+/// Bob hears an INVITE, and does this before he answers it.
+fn before_the_answer(lab: &mut Lab, call_id: &str, act: impl FnOnce(&mut Lab, std::net::SocketAddr)) {
+    lab.invite(0, "alice", "bob", call_id, 4000);
+    lab.world.run_for(S);
+    let to_caller = offered(lab, 0);
+    act(lab, to_caller);
+    lab.answer(1, "bob", 200, Some(4000));
+    lab.world.run_for(S);
+}
+
+/// RFC 3264 §5.1: the answerer may send as soon as it knows whereto, and nothing keeps that behind its answer.
+#[test]
+fn media_that_overtake_their_answer_are_heard() {
+    let mut lab = two_registered(32);
+    before_the_answer(&mut lab, "hasty", |lab, to_caller| {
+        (1..=3).for_each(|sequence| lab.speak(1, to_caller, sequence, b"hello"));
+    });
+    assert_eq!(heard(&mut lab, 0), (1..=3).map(|n| (4000, rtp(n, b"hello"))).collect::<Vec<_>>());
+    let media = lab.status(lab.agents[1])["calls"][0]["media"][0].clone();
+    assert_eq!(
+        (&media["from_network"]["packets"], &media["from_network"]["foreign"]),
+        (&3.into(), &0.into())
+    );
+}
+
+#[test]
+fn of_media_before_the_answer_the_latest_are_kept_for_a_second_and_strangers_are_not_heard() {
+    let mut lab = two_registered(33);
+    before_the_answer(&mut lab, "early", |lab, to_caller| {
+        lab.speak(1, to_caller, 1, b"too early");
+        lab.world.run_for(2 * S);
+        (2..=41).for_each(|sequence| lab.speak(1, to_caller, sequence, b"hello"));
+        lab.world.run_for(S / 10);
+    });
+    let latest: Vec<_> = (26..=41).map(|n| (4000, rtp(n, b"hello"))).collect();
+    assert_eq!(heard(&mut lab, 0), latest);
+
+    let mut lab = two_registered(34);
+    before_the_answer(&mut lab, "stranger", |lab, _| {
+        let port = lab.status(lab.contact)["calls"][0]["media"][0]["port"].as_u64().unwrap();
+        let port = at(&format!("{CONTACT}:{port}"));
+        lab.world.with::<Server, _>(lab.server, |_, _, out| {
+            out.datagram(Flow(0), port, &rtp(1, b"from a stranger"));
+        });
+        lab.world.run_for(S / 10);
+    });
+    assert!(heard(&mut lab, 0).is_empty() && heard(&mut lab, 1).is_empty());
+    let calls = lab.status(lab.contact)["calls"].clone();
+    let foreign = |call: usize| calls[call]["media"][0]["from_network"]["foreign"].as_u64().unwrap();
+    assert_eq!(foreign(0) + foreign(1), 1, "{calls}");
+}

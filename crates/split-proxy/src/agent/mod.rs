@@ -357,7 +357,7 @@ impl Agent {
 impl Node for Agent {
     fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         self.take(ctx, input, out);
-        self.half.serve(out);
+        self.half.serve(ctx.now, out);
         self.let_go(ctx, out);
         if self.draining && self.uplink.state != State::Stopped {
             self.drain(out);

@@ -349,9 +349,9 @@ impl Calls {
     ) {
         let Some(pair) = self.joint(place).map(|joint| joint.pair) else { return };
         for (slot, target) in [(2 * pair, rtp), (2 * pair + 1, rtcp)] {
-            if let Some(joined) = self.media.joined_mut(slot) {
+            if let Some(joined) = self.media.joined(slot) {
                 self.changes.aimed(slot, &joined.aim);
-                joined.aim.negotiate(party, target, near);
+                self.media.negotiate(slot, party, target, near);
             }
         }
     }

@@ -443,7 +443,7 @@ impl ContactPoint {
 impl Node for ContactPoint {
     fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         self.take(ctx, input, out);
-        self.half.serve(out);
+        self.half.serve(ctx.now, out);
         self.drain(ctx.now, out);
         self.half.keep(out);
     }

@@ -2,6 +2,7 @@
 //! into a table.
 
 mod crossing;
+mod early;
 mod pipes;
 mod pool;
 mod receipt;
@@ -12,6 +13,7 @@ use crate::links::Links;
 use causeway_node::{Dscp, Flow, Outbox, Time};
 use causeway_tunnel::Lane;
 use crossing::Crossing;
+use early::Early;
 use pipes::Pipes;
 pub(crate) use pipes::{LISTENERS, slot_of_listener};
 pub(crate) use pool::Pool;
@@ -59,6 +61,8 @@ pub(crate) struct Media {
     pub latched: Vec<usize>,
     /// Packets on their way from one of our ports to another.
     crossing: Crossing,
+    /// Packets that came before the descriptions which say whether they may pass.
+    early: Early,
 }
 
 impl Media {
@@ -69,6 +73,7 @@ impl Media {
             stray: 0,
             latched: Vec::new(),
             crossing: Crossing::default(),
+            early: Early::default(),
         }
     }
 
@@ -88,6 +93,9 @@ impl Media {
         let Some(joined) = slot else { return };
         if !joined.aim.admits(from) {
             joined.foreign += 1;
+            if joined.aim.is_open() {
+                self.early.keep(now, index, from, bytes);
+            }
             return;
         }
         if joined.aim.has_just_latched() {
@@ -152,6 +160,7 @@ impl Media {
     /// Joins a port to a lane.
     pub(crate) fn join(&mut self, index: usize, joined: Joined, links: &mut Links) {
         let (link, lane) = (joined.link, joined.lane);
+        self.early.forget(index);
         if let Some(slot) = self.pool.slots.get_mut(index) {
             slot.leave(&mut self.pool.ended);
             slot.joined = Some(joined);
@@ -171,9 +180,24 @@ impl Media {
 
     /// Joins a port to nothing: it stays bound for its pair's sake.
     pub(crate) fn leave(&mut self, index: usize, links: &mut Links) {
+        self.early.forget(index);
         let slot = self.pool.slots.get_mut(index);
         if let Some(joined) = slot.and_then(|slot| slot.leave(&mut self.pool.ended)) {
             links.set_lane(joined.link, joined.lane, None);
+        }
+    }
+
+    /// A description has told of a port's other end.
+    pub(crate) fn negotiate(
+        &mut self,
+        index: usize,
+        party: u32,
+        address: Option<SocketAddr>,
+        near: Option<IpAddr>,
+    ) {
+        if let Some(joined) = self.joined_mut(index) {
+            joined.aim.negotiate(party, address, near);
+            self.early.described = true;
         }
     }
 

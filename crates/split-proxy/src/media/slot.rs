@@ -205,6 +205,11 @@ impl Aim {
         }
     }
 
+    /// Whether no description has told of the other end yet.
+    pub(crate) fn is_open(&self) -> bool {
+        self.negotiated.is_none() && self.remotes.is_empty()
+    }
+
     /// Whether a connection from `ip` may be the party's.
     pub(crate) fn expects(&self, ip: IpAddr) -> bool {
         self.remotes.iter().any(|remote| remote.address.ip() == ip)
