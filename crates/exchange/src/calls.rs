@@ -232,7 +232,7 @@ impl Calls {
                 leg.state = State::Answered(ctx.unix_ms);
                 leg.status = status;
                 self.answered += 1;
-                out.line(Self::JOURNAL, record(call, branch, ctx.unix_ms, None));
+                write(out, call, branch, ctx.unix_ms, None);
                 self.supervise(ctx.now, (id, branch), msg, granted);
             }
             _ => {}
@@ -250,7 +250,7 @@ impl Calls {
                 return;
             }
             leg.state = State::Ended;
-            out.line(Self::JOURNAL, record(call, branch, unix_ms, Some(By::Failure)));
+            write(out, call, branch, unix_ms, Some(By::Failure));
         }
     }
 
@@ -265,7 +265,7 @@ impl Calls {
                 state: State::Ended,
                 status,
             });
-            out.line(Self::JOURNAL, record(call, 0, unix_ms, Some(By::Failure)));
+            write(out, call, 0, unix_ms, Some(By::Failure));
         }
     }
 
@@ -277,7 +277,7 @@ impl Calls {
         for leg in 0..call.legs.len() {
             if let State::GivenUp(at) = call.legs[leg].state {
                 call.legs[leg].state = State::Ended;
-                out.line(Self::JOURNAL, record(call, leg, at, Some(By::Failure)));
+                write(out, call, leg, at, Some(By::Failure));
             }
         }
         self.forget(id);
@@ -346,7 +346,7 @@ impl Calls {
         self.sessions.cancel((id, leg));
         let Some(call) = self.table.get_mut(id) else { return };
         if call.legs.get(leg).is_some_and(Leg::is_answered) {
-            out.line(Self::JOURNAL, record(call, leg, unix_ms, Some(by)));
+            write(out, call, leg, unix_ms, Some(by));
             if let Some(found) = call.legs.get_mut(leg) {
                 found.state = State::Ended;
             }
@@ -406,6 +406,13 @@ struct Record<'a> {
 
 /// Bytes that most records fit into.
 const RECORD: usize = 512;
+
+/// Writes the record of a leg, answered now or ended by somebody.
+fn write(out: &mut Outbox, call: &Call, leg: usize, unix_ms: u64, by: Option<By>) {
+    if out.keeps(Calls::JOURNAL) {
+        out.line(Calls::JOURNAL, record(call, leg, unix_ms, by));
+    }
+}
 
 fn record(call: &Call, leg: usize, unix_ms: u64, by: Option<By>) -> String {
     let Some(this) = call.legs.get(leg) else { return String::new() };

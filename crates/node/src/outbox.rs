@@ -217,6 +217,7 @@ pub struct Outbox {
     gate: Gate,
     last_seq: u64,
     deaf_below: Option<Level>,
+    journals: Option<Vec<&'static str>>,
     /// A connection is to be handed over: that cannot wait.
     moving: bool,
 }
@@ -341,6 +342,17 @@ impl Outbox {
     /// Appends a line to a journal; see [`Output::Line`].
     pub fn line(&mut self, journal: &'static str, line: String) {
         self.push(Item::Line { journal, line });
+    }
+
+    /// Whether somebody keeps this journal: asked before a line is put together. A driver says by [`Outbox::keep_journals`]
+    /// which are kept; all, unless it does.
+    pub fn keeps(&self, journal: &str) -> bool {
+        self.journals.as_ref().is_none_or(|kept| kept.contains(&journal))
+    }
+
+    /// For the driver: lines of other journals would be thrown away.
+    pub fn keep_journals(&mut self, kept: Vec<&'static str>) {
+        self.journals = Some(kept);
     }
 
     /// Whether notices of this level reach anybody: asked before one is put together for every message. A driver

@@ -156,6 +156,7 @@ struct Scribe;
 impl Node for Scribe {
     fn handle(&mut self, _: &mut Ctx<'_>, input: Input<'_>, out: &mut Outbox) {
         if matches!(input, Input::Start) {
+            assert!(out.keeps("cdr") && !out.keeps("other"));
             out.line("cdr", "first".into());
             out.line("other", "nowhere".into());
             out.line("cdr", "second\nline".into());

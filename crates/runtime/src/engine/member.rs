@@ -67,6 +67,7 @@ impl Member {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             out.listen_from(causeway_node::Level::Info);
         }
+        out.keep_journals(setup.lines.iter().map(|(journal, _)| *journal).collect());
         let authority = setup.authority.map(|placed| Asked::new(placed, index, mail.clone())).transpose()?;
         Ok(Self {
             journal: Journal::new(index, &setup.name, setup.persister, mail)?,
