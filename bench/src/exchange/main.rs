@@ -1,13 +1,14 @@
 //! CPU per registration and per call, and the delay of a call: the exchange beside Kamailio under the same
 //! load in the same run.
 //!
-//! `exchange [register] [call] [delay] [scale] [overload] [overload-kamailio] [workers] [--json] [--rounds N] [--seconds N]`: the
-//! first three unless told. Both servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all
+//! `exchange [register] [call] [capacity] [delay] [scale] [overload] [overload-kamailio] [workers] [--json] [--rounds N] [--seconds N]`: the
+//! `register`, `call` and `delay` unless told. Both servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all
 //! threads and processes of the server, so that it does not matter what else the machine does, as long as no call
 //! fails. Registrations and calls go on for ten seconds unless told, those of `scale` too; what is over is forgotten
 //! after 32, at a cost that only longer rounds show.
 #![allow(clippy::print_stdout, reason = "a benchmark answers on standard output")]
 
+mod capacity;
 mod confined;
 mod delay;
 mod kamailio;
@@ -24,6 +25,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use server::{Kind, Server};
 use sipp::Part;
+use std::time::Duration;
 
 /// Subscribers, all of them registered; half of them call the other half.
 const USERS: usize = 1000;
@@ -101,6 +103,9 @@ fn main() -> Result<()> {
             json!({ "part": name, "load": load.title, "rate": load.rate, "rows": row(load, &options)? }),
         );
     }
+    if options.parts.iter().any(|part| part == "capacity") {
+        results.push(json!({ "part": "capacity", "rows": capacity::table(options.rounds, options.json)? }));
+    }
     if options.parts.iter().any(|part| part == "delay") {
         results.push(json!({ "part": "delay", "rows": delay::table(options.rounds, options.json)? }));
     }
@@ -135,12 +140,11 @@ fn options(args: &[String]) -> Result<Options> {
             "--json" => options.json = true,
             "--rounds" => options.rounds = number()?,
             "--seconds" => options.seconds = number()?,
-            "register" | "call" | "delay" | "scale" | "overload" | "overload-kamailio" | "workers" => {
-                options.parts.push(arg.clone())
-            }
+            "register" | "call" | "capacity" | "delay" | "scale" | "overload" | "overload-kamailio"
+            | "workers" => options.parts.push(arg.clone()),
             other => {
                 bail!(
-                    "`{other}`: usage: [register] [call] [delay] [scale] [overload] [overload-kamailio] [workers] [--json] \
+                    "`{other}`: usage: [register] [call] [capacity] [delay] [scale] [overload] [overload-kamailio] [workers] [--json] \
                      [--rounds N] [--seconds N]"
                 )
             }
@@ -197,7 +201,8 @@ fn measure(kind: Kind, load: &Load, seconds: usize) -> Result<Figure> {
 }
 
 /// Registers those who take part, which also warms the caches, then measures the load. `users`: how many, and
-/// every how many-th of all.
+/// every how many-th of all. The server has the first core, what loads it the others: whether they share one, and which of them,
+/// is chance else, and changes what a message costs by a third.
 fn measure_on(
     server: &Server,
     part: Part,
@@ -211,8 +216,15 @@ fn measure_on(
         Part::Caller { .. } => Some(sipp::start(folder.path(), Part::Callee, users, 0, 0)?),
         _ => None,
     };
+    let others = confined::others();
+    if let Some(others) = &others {
+        confined::pin(server.id(), "0")?;
+        callee.iter().try_for_each(|callee| confined::pin(callee.id(), others))?;
+    }
     let before = server.nanos()?;
-    let counted = sipp::run(folder.path(), part, users, rate * seconds, rate)?;
+    let load = sipp::start(folder.path(), part, users, rate * seconds, rate)?;
+    others.iter().try_for_each(|others| confined::pin(load.id(), others))?;
+    let counted = load.finish(Duration::from_secs(seconds as u64))?;
     let spent = server.nanos()? - before;
     drop(callee);
     Ok(Figure { micros: spent as f64 / 1e3 / counted.successful as f64, counted, memory: server.memory()? })

@@ -4,19 +4,19 @@
 //! group): then three times its capacity can be offered. A second one, confined likewise, gets as many calls as it can serve
 //! meanwhile: what it serves is the capacity of that minute, and three times that is offered to the first.
 
-use crate::confined::{Group, pin};
+use crate::confined::{Group, others, pin};
 use crate::server::{Kind, Server};
 use crate::sipp::{self, Part, Sipp};
 use crate::twin::Twin;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::thread::{available_parallelism, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Share of one core that the server gets, in percent.
-const SHARE: u64 = 10;
+pub const SHARE: u64 = 10;
 /// How often server and twin get their shares. With equal periods one would follow the other at the same distance for
 /// minutes, and who finds the core warm gets more done: 4 % and more.
 pub const PERIODS: [Duration; 2] = [Duration::from_micros(10_000), Duration::from_micros(10_300)];
@@ -24,10 +24,10 @@ pub const PERIODS: [Duration; 2] = [Duration::from_micros(10_000), Duration::fro
 const USERS: (usize, usize) = (1000, 1);
 /// Calls open at once while capacity is measured: their messages fill a few percent of the receive queue, so that none
 /// is refused.
-const OPEN: usize = 200;
+pub const OPEN: usize = 200;
 /// After so long transactions and calls end as fast as they begin: what is over is remembered for 32 seconds (timers H
 /// and J), and forgetting it costs something too.
-const STEADY: Duration = Duration::from_secs(36);
+pub const STEADY: Duration = Duration::from_secs(36);
 /// How long capacity is measured beforehand, which only says how much to offer.
 const BEFORE: Duration = Duration::from_secs(10);
 /// How long too much is offered.
@@ -53,9 +53,7 @@ impl Loaded {
     /// # Errors
     /// If the server cannot be confined, or SIPp does not run.
     pub fn start(kind: Kind, period: Duration) -> Result<Self> {
-        let cores = available_parallelism()?.get();
-        ensure!(cores > 1, "the load generator needs a core of its own");
-        let others = format!("1-{}", cores - 1);
+        let others = others().context("the load generator needs a core of its own")?;
         let server = Server::start(kind, USERS.0)?;
         let folder = tempfile::tempdir()?;
         sipp::run(folder.path(), Part::Register, USERS, USERS.0, 500)?;
@@ -157,6 +155,11 @@ pub fn table(kind: Kind, rounds: usize, json: bool) -> Result<Vec<Value>> {
     Ok(rows.chain([json!({ "completed_share": mean })]).collect())
 }
 
+/// What one count says after another, per second.
+pub fn each(now: u64, then: u64, time: Duration) -> f64 {
+    (now - then) as f64 / time.as_secs_f64()
+}
+
 fn measure(kind: Kind) -> Result<Round> {
     let twin = Twin::start(kind)?;
     let loaded = Loaded::start(kind, PERIODS[0])?;
@@ -165,7 +168,6 @@ fn measure(kind: Kind) -> Result<Round> {
     sleep(STEADY);
     let before = (closed.successful_now()?, twin.served());
     sleep(BEFORE);
-    let each = |now: u64, then: u64, time: Duration| (now - then) as f64 / time.as_secs_f64();
     let alone = each(closed.successful_now()?, before.0, BEFORE);
     let twins = each(twin.served(), before.1, BEFORE);
     closed.stop()?;

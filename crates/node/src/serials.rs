@@ -54,9 +54,17 @@ impl<K, V> SerialMap<K, V> {
         self.len == 0
     }
 
+    /// All keys, as numbers, with their values, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
+        self.pages.iter().flat_map(|(number, (_, page))| {
+            let keys = number * PAGE as u64..;
+            keys.zip(page.iter()).filter_map(|(key, value)| Some((key, value.as_ref()?)))
+        })
+    }
+
     /// All values, in no order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.pages.values().flat_map(|(_, page)| page.iter().flatten())
+        self.iter().map(|(_, value)| value)
     }
 
     /// The same, to be changed.
@@ -138,11 +146,8 @@ mod tests {
             assert_eq!((table.len(), table.is_empty()), (model.len(), model.is_empty()));
         }
         table.values_mut().for_each(|value| *value ^= 1);
-        let mut values: Vec<u64> = table.values().map(|value| value ^ 1).collect();
-        values.sort_unstable();
-        let mut expected: Vec<u64> = model.values().copied().collect();
-        expected.sort_unstable();
-        assert_eq!(values, expected);
+        let values: BTreeMap<u64, u64> = table.iter().map(|(key, value)| (key, value ^ 1)).collect();
+        assert_eq!(values, model);
         let keys: Vec<u64> = model.into_keys().collect();
         assert!(keys.iter().all(|key| table.contains(*key) && table.remove(*key).is_some()));
         assert!(table.is_empty() && table.pages.is_empty(), "empty pages are given back");

@@ -81,11 +81,9 @@ impl Core {
         self.on_refused(now, id, branch, status, None, sink);
     }
 
-    /// What is a copy of nothing is the element's own, or a CANCEL, of which nobody wants to hear.
+    /// What is a copy of nothing is the element's own.
     fn on_own(&mut self, client: ClientId, outcome: Result<Message, Failure>) {
-        if !client.is_cancel() {
-            self.events.push_back(Event::Own { client, outcome });
-        }
+        self.events.push_back(Event::Own { client, outcome });
     }
 
     /// A branch has ended without a 2xx.

@@ -89,6 +89,12 @@ impl Branch {
 }
 
 impl Branch {
+    /// What a client transaction with this branch is found by: a CANCEL shares that of its INVITE. Branches are random, or
+    /// MACs, so that the one is taken for the other as often as two branches are the same.
+    pub(super) fn key(self, cancel: bool) -> u64 {
+        if cancel { !self.0 } else { self.0 }
+    }
+
     /// Appends it as it stands in a Via.
     pub(crate) fn write(self, to: &mut Vec<u8>) {
         to.extend_from_slice(Self::PREFIX.as_bytes());

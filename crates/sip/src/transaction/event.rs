@@ -1,21 +1,17 @@
 //! What a layer tells its element.
 
 use super::Hop;
-use super::branch::Branch;
 use crate::Message;
 use std::num::NonZeroU64;
 
-/// A client transaction: its branch, and whether it is the CANCEL that shares it.
+/// A client transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId {
-    pub(super) branch: Branch,
-    pub(super) cancel: bool,
-}
+pub struct ClientId(pub(super) NonZeroU64);
 
-impl ClientId {
-    /// Whether its request is a CANCEL.
-    pub fn is_cancel(self) -> bool {
-        self.cancel
+impl From<ClientId> for u64 {
+    /// Its serial number.
+    fn from(id: ClientId) -> Self {
+        id.0.get()
     }
 }
 

@@ -15,8 +15,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 struct ClientEntry {
-    /// Counts transactions, so that they are in order.
-    serial: u64,
+    branch: Branch,
     /// What was sent is a copy of this.
     of: Option<CopyOf>,
     state: Client,
@@ -28,6 +27,26 @@ struct ClientEntry {
     /// The element wants it cancelled, but no provisional response has come yet (RFC 3261 §9.1).
     cancel_wanted: bool,
     cancelled: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A CANCEL that was sent from here: the element does not hear what becomes of it.
+    OwnCancel,
+    Cancel,
+    Other,
+}
+
+impl ClientEntry {
+    /// Whether no final response has come.
+    fn waits(&self) -> bool {
+        !matches!(self.state, Client::Accepted | Client::Completed | Client::InviteCompleted)
+    }
+
+    fn key(&self) -> u64 {
+        self.branch.key(self.kind != Kind::Other)
+    }
 }
 
 struct ServerEntry {
@@ -69,7 +88,9 @@ enum Owner {
 #[derive(Default)]
 pub struct Layer {
     timing: Timing,
-    clients: NumberMap<ClientId, ClientEntry>,
+    clients: SerialMap<ClientId, ClientEntry>,
+    /// Client transactions by [`Branch::key`].
+    by_branch: NumberMap<u64, ClientId>,
     servers: SerialMap<ServerId, ServerEntry>,
     /// Server transactions by the hash of what makes their requests the same. Its keys are secret, so that nobody finds
     /// two requests that collide; by chance one of 2^64 / [`Layer::REMEMBERED`], some 10^13, is taken for another.
@@ -170,17 +191,13 @@ impl Layer {
         request: &[u8],
         sink: &mut impl Sink,
     ) -> ClientId {
-        let id = ClientId { branch, cancel: method == Method::Cancel };
         sink.send(&hop, request);
+        let kind = if method == Method::Cancel { Kind::Cancel } else { Kind::Other };
         let (state, step) = Client::start(method == Method::Invite, hop.transport.reliable(), &self.timing);
         let (armed, request) = (Armed::default(), request.into());
-        self.serials.0 += 1;
-        let serial = self.serials.0;
-        let mut entry =
-            ClientEntry { serial, of, state, hop, armed, request, cancel_wanted: false, cancelled: false };
-        self.timers.run(now, Owner::Client(id), &mut entry.armed, &step);
-        self.clients.insert(id, entry);
-        id
+        let (cancel_wanted, cancelled) = (false, false);
+        let entry = ClientEntry { branch, of, state, hop, armed, request, cancel_wanted, cancelled, kind };
+        self.add_client(now, entry, &step)
     }
 
     /// Answers a server transaction. Says whether the response was sent: not if the transaction has ended
@@ -219,7 +236,7 @@ impl Layer {
 
     /// Cancels an INVITE: at once if a provisional response has come, else when one comes (RFC 3261 §9.1).
     pub fn cancel(&mut self, now: Time, id: ClientId, sink: &mut impl Sink) {
-        let Some(entry) = self.clients.get_mut(&id) else { return };
+        let Some(entry) = self.clients.get_mut(id) else { return };
         match entry.state {
             Client::Calling { .. } => entry.cancel_wanted = true,
             Client::InviteProceeding if !entry.cancelled => self.send_cancel(now, id, sink),
@@ -229,9 +246,8 @@ impl Layer {
 
     /// Ends a client transaction whose branch and method a new one will have, if there is one.
     pub fn make_way(&mut self, branch: Branch, method: Method<'_>) {
-        let id = ClientId { branch, cancel: method == Method::Cancel };
-        if self.clients.contains_key(&id) {
-            self.end(Owner::Client(id));
+        if let Some(id) = self.by_branch.get(&branch.key(method == Method::Cancel)) {
+            self.end(Owner::Client(*id));
         }
     }
 
@@ -244,12 +260,9 @@ impl Layer {
 
     /// A connection is gone: what waits for an answer on it fails.
     pub fn closed(&mut self, flow: Flow) {
-        let mut dead: Vec<ClientId> =
-            self.clients.iter().filter(|(_, e)| e.hop.flow == flow).map(|(id, _)| *id).collect();
-        dead.sort_unstable();
-        for id in dead {
-            let Some(entry) = self.clients.get(&id) else { continue };
-            if !matches!(entry.state, Client::Accepted | Client::Completed | Client::InviteCompleted) {
+        for id in self.clients_on(flow) {
+            let Some(entry) = self.clients.get(id) else { continue };
+            if entry.waits() && entry.kind != Kind::OwnCancel {
                 self.events.push_back(Event::Failed { id, of: entry.of, why: Failure::Transport });
             }
             self.end(Owner::Client(id));
@@ -259,13 +272,20 @@ impl Layer {
     /// The peer on this flow has lost its memory: what it has not answered finally goes to it again, in the order
     /// in which it went before.
     pub fn resend(&mut self, flow: Flow, sink: &mut impl Sink) {
-        let waiting = |entry: &ClientEntry| {
-            let over = matches!(entry.state, Client::Accepted | Client::Completed | Client::InviteCompleted);
-            entry.hop.flow == flow && !over && !entry.request.is_empty()
-        };
-        let mut waiting: Vec<&ClientEntry> = self.clients.values().filter(|entry| waiting(entry)).collect();
-        waiting.sort_unstable_by_key(|entry| entry.serial);
-        waiting.iter().for_each(|entry| sink.send(&entry.hop, &entry.request));
+        let clients = self.clients_on(flow);
+        let waiting = clients.into_iter().filter_map(|id| self.clients.get(id).filter(|entry| entry.waits()));
+        waiting
+            .filter(|entry| !entry.request.is_empty())
+            .for_each(|entry| sink.send(&entry.hop, &entry.request));
+    }
+
+    /// The client transactions on a connection, in the order in which they began.
+    fn clients_on(&self, flow: Flow) -> Vec<ClientId> {
+        let on = self.clients.iter().filter(|(_, entry)| entry.hop.flow == flow);
+        let mut clients: Vec<ClientId> =
+            on.filter_map(|(serial, _)| NonZeroU64::new(serial)).map(ClientId).collect();
+        clients.sort_unstable();
+        clients
     }
 
     /// Answers to a server transaction go to another hop from now on: its connection has been replaced.
@@ -288,18 +308,17 @@ impl Layer {
     /// Looks at those that are to be forgotten next: they lie scattered over memory that nobody has touched for half a
     /// minute, and looks that do not wait for one another take little more time than one. Says how many.
     fn fetch(&self, now: Time) -> usize {
-        let next = || self.timers.to_be_forgotten(now).take(32);
-        let states = next().map(|owner| match owner {
-            Owner::Client(id) => self.clients.get(id).map_or(0, |entry| u64::from(entry.cancelled)),
-            Owner::Server(id) => self.servers.get(*id).map_or(0, |entry| entry.key),
-        });
-        std::hint::black_box(states.fold(0, std::ops::BitXor::bitxor));
-        let keys = next().filter_map(|owner| match owner {
-            Owner::Server(id) => self.by_request.get(&self.servers.get(*id)?.key),
-            Owner::Client(_) => None,
-        });
-        std::hint::black_box(keys.count());
-        next().count()
+        let keys = |owner: &Owner| match owner {
+            Owner::Client(id) => (self.clients.get(*id).map(ClientEntry::key), None),
+            Owner::Server(id) => (None, self.servers.get(*id).map(|entry| entry.key)),
+        };
+        let keys: Vec<_> = self.timers.to_be_forgotten(now).take(32).map(keys).collect();
+        let known = |(client, server): &&(Option<u64>, Option<u64>)| {
+            client.is_some_and(|key| self.by_branch.contains_key(&key))
+                || server.is_some_and(|key| self.by_request.contains_key(&key))
+        };
+        std::hint::black_box(keys.iter().filter(known).count());
+        keys.len()
     }
 
     /// Whoever is remembered beyond [`Layer::REMEMBERED`] goes before his time.
@@ -383,8 +402,8 @@ impl Layer {
         let msg = message.msg();
         let branch = msg.top_via().and_then(|via| Branch::read(via.branch()?));
         let cancel = msg.cseq().is_some_and(|cseq| cseq.method == Method::Cancel);
-        let id = branch.map(|branch| ClientId { branch, cancel });
-        let found = id.and_then(|id| Some((id, self.clients.get_mut(&id)?)));
+        let id = branch.and_then(|branch| self.by_branch.get(&branch.key(cancel)).copied());
+        let found = id.and_then(|id| Some((id, self.clients.get_mut(id)?)));
         let Some((id, entry)) = found.filter(|(_, entry)| may_answer(&entry.hop, &from)) else {
             return self.events.push_back(Event::Stray { message, from });
         };
@@ -401,7 +420,7 @@ impl Layer {
         if !state.needs_request() {
             entry.request = Box::default();
         }
-        if step.pass {
+        if step.pass && entry.kind != Kind::OwnCancel {
             self.events.push_back(Event::Response { id, of: entry.of, message });
         }
         self.finish_client(now, id, &step);
@@ -412,29 +431,32 @@ impl Layer {
     }
 
     fn send_cancel(&mut self, now: Time, id: ClientId, sink: &mut impl Sink) {
-        let Some(entry) = self.clients.get_mut(&id) else { return };
+        let Some(entry) = self.clients.get_mut(id) else { return };
         entry.cancel_wanted = false;
         entry.cancelled = true;
-        let hop = entry.hop;
+        let (hop, branch) = (entry.hop, entry.branch);
         let parsed = self.index.parse(&entry.request).is_ok();
         let request = parsed.then(|| Msg::new(&entry.request, &self.index));
         let cancel = request.and_then(crate::cancel_for);
         // A UAS that knows no CANCEL never ends the INVITE: after 64*T1 it counts as cancelled (§9.1).
         self.timers.set(now, Owner::Client(id), &mut entry.armed, Timer::B, self.timing.t1 * 64);
         if let Some(cancel) = cancel {
-            self.request_as(now, id.branch, hop, None, Method::Cancel, &cancel, sink);
+            let cancel = self.request_as(now, branch, hop, None, Method::Cancel, &cancel, sink);
+            if let Some(entry) = self.clients.get_mut(cancel) {
+                entry.kind = Kind::OwnCancel;
+            }
         }
     }
 
     fn client_timer(&mut self, now: Time, id: ClientId, timer: Timer, sink: &mut impl Sink) {
-        let Some(entry) = self.clients.get_mut(&id) else { return };
+        let Some(entry) = self.clients.get_mut(id) else { return };
         entry.armed.take(timer);
         let (state, step) = entry.state.timer(timer, &self.timing);
         entry.state = state;
         if step.resend {
             sink.send(&entry.hop, &entry.request);
         }
-        if step.timed_out {
+        if step.timed_out && entry.kind != Kind::OwnCancel {
             self.events.push_back(Event::Failed { id, of: entry.of, why: Failure::Timeout });
         }
         self.finish_client(now, id, &step);
@@ -455,7 +477,7 @@ impl Layer {
     }
 
     fn finish_client(&mut self, now: Time, id: ClientId, step: &Step) {
-        let Some(entry) = self.clients.get_mut(&id) else { return };
+        let Some(entry) = self.clients.get_mut(id) else { return };
         self.timers.run(now, Owner::Client(id), &mut entry.armed, step);
         if step.end {
             self.end(Owner::Client(id));
@@ -472,8 +494,11 @@ impl Layer {
 
     fn end(&mut self, owner: Owner) {
         let armed = match owner {
-            Owner::Client(id) => self.clients.remove(&id).map(|entry| {
+            Owner::Client(id) => self.clients.remove(id).map(|entry| {
                 self.events.push_back(Event::ClientEnded { id, of: entry.of });
+                if self.by_branch.get(&entry.key()) == Some(&id) {
+                    self.by_branch.remove(&entry.key());
+                }
                 entry.armed
             }),
             Owner::Server(id) => {
@@ -488,6 +513,15 @@ impl Layer {
             }
         };
         self.timers.stop_all(owner, armed.unwrap_or_default());
+    }
+
+    fn add_client(&mut self, now: Time, mut entry: ClientEntry, step: &Step) -> ClientId {
+        self.serials.0 += 1;
+        let id = ClientId(NonZeroU64::MIN.saturating_add(self.serials.0));
+        self.timers.run(now, Owner::Client(id), &mut entry.armed, step);
+        self.by_branch.insert(entry.key(), id);
+        self.clients.insert(id, entry);
+        id
     }
 
     fn add_server(&mut self, key: u64, is_invite: bool, hop: Hop) -> ServerId {
