@@ -1,11 +1,11 @@
 //! CPU per registration and per call, and the delay of a call: the exchange beside Kamailio under the same
 //! load in the same run.
 //!
-//! `exchange [register] [call] [capacity] [delay] [scale] [overload] [overload-kamailio] [workers] [--json] [--rounds N] [--seconds N]`: the
-//! `register`, `call` and `delay` unless told. Both servers in turn, several rounds, the median counts; CPU is the scheduler's exact run time of all
-//! threads and processes of the server, so that it does not matter what else the machine does, as long as no call
-//! fails. Registrations and calls go on for ten seconds unless told, those of `scale` too; what is over is forgotten
-//! after 32, at a cost that only longer rounds show.
+//! `exchange [register] [call] [capacity] [delay] [scale] [overload] [overload-kamailio] [workers] [--json] [--rounds N]
+//! [--seconds N]`: `register`, `call` and `delay` unless told. Both servers in turn, several rounds, the median counts; CPU is
+//! the scheduler's exact run time of all threads and processes of the server, so that it does not matter what else the machine
+//! does, as long as no call fails. Registrations and calls go on for ten seconds unless told, those of `scale` too; what is over
+//! is forgotten after 32, at a cost that only longer rounds show.
 #![allow(clippy::print_stdout, reason = "a benchmark answers on standard output")]
 
 mod capacity;
@@ -25,7 +25,6 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use server::{Kind, Server};
 use sipp::Part;
-use std::time::Duration;
 
 /// Subscribers, all of them registered; half of them call the other half.
 const USERS: usize = 1000;
@@ -201,8 +200,7 @@ fn measure(kind: Kind, load: &Load, seconds: usize) -> Result<Figure> {
 }
 
 /// Registers those who take part, which also warms the caches, then measures the load. `users`: how many, and
-/// every how many-th of all. The server has the first core, what loads it the others: whether they share one, and which of them,
-/// is chance else, and changes what a message costs by a third.
+/// every how many-th of all.
 fn measure_on(
     server: &Server,
     part: Part,
@@ -216,15 +214,8 @@ fn measure_on(
         Part::Caller { .. } => Some(sipp::start(folder.path(), Part::Callee, users, 0, 0)?),
         _ => None,
     };
-    let others = confined::others();
-    if let Some(others) = &others {
-        confined::pin(server.id(), "0")?;
-        callee.iter().try_for_each(|callee| confined::pin(callee.id(), others))?;
-    }
     let before = server.nanos()?;
-    let load = sipp::start(folder.path(), part, users, rate * seconds, rate)?;
-    others.iter().try_for_each(|others| confined::pin(load.id(), others))?;
-    let counted = load.finish(Duration::from_secs(seconds as u64))?;
+    let counted = sipp::run(folder.path(), part, users, rate * seconds, rate)?;
     let spent = server.nanos()? - before;
     drop(callee);
     Ok(Figure { micros: spent as f64 / 1e3 / counted.successful as f64, counted, memory: server.memory()? })

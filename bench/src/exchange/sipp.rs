@@ -138,7 +138,13 @@ pub fn start_open(
 
 /// Runs SIPp to its end.
 pub fn run(folder: &Path, part: Part, users: (usize, usize), count: usize, rate: usize) -> Result<Counted> {
-    start(folder, part, users, count, rate)?.finish(Duration::from_secs((count / rate.max(1)) as u64))
+    let mut sipp = start(folder, part, users, count, rate)?;
+    let expected = Duration::from_secs((count / rate.max(1)) as u64);
+    // It ends badly if a call has failed, which the counts say as well.
+    sipp.process.wait(expected * 2 + Duration::from_secs(60))?;
+    let counted = sipp.counted()?;
+    ensure!(counted.successful > 0, "{part:?}: no call has succeeded");
+    Ok(counted)
 }
 
 impl Sipp {
@@ -150,18 +156,6 @@ impl Sipp {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.send_to(format!("cset rate {rate}").as_bytes(), ("127.0.0.1", self.control))?;
         Ok(())
-    }
-
-    /// Waits for its end, which is expected after so long.
-    ///
-    /// # Errors
-    /// If it takes much longer, or no call has succeeded.
-    pub fn finish(mut self, expected: Duration) -> Result<Counted> {
-        // It ends badly if a call has failed, which the counts say as well.
-        self.process.wait(expected * 2 + Duration::from_secs(60))?;
-        let counted = self.counted()?;
-        ensure!(counted.successful > 0, "no call has succeeded");
-        Ok(counted)
     }
 
     /// Its process.
