@@ -11,12 +11,22 @@ use std::hash::Hash;
 /// O(1) as well. Cancelled entries leave when it would be their turn, or all at once when they outnumber the live ones.
 #[derive(Clone, Debug)]
 pub struct Timers<K> {
-    live: NumberMap<K, (Time, u64)>,
-    /// Entries that were due after all others here when they were set.
-    queue: VecDeque<(Time, u64, K)>,
-    /// The others.
+    live: NumberMap<K, Live>,
+    /// Entries that were due after all others here when they were set; of cancelled ones the place is left.
+    queue: VecDeque<(Time, u64, Option<K>)>,
+    /// How many have left the queue at its front: the place of its first entry.
+    passed: u64,
+    /// The others. Whether one is live, the table says.
     heap: BinaryHeap<Reverse<(Time, u64, K)>>,
     serial: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    at: Time,
+    serial: u64,
+    /// Its place in the queue, counted from the first entry ever; `None` for one of the heap.
+    place: Option<u64>,
 }
 
 impl<K> Default for Timers<K>
@@ -24,7 +34,8 @@ where
     K: Ord,
 {
     fn default() -> Self {
-        Self { live: NumberMap::default(), queue: VecDeque::new(), heap: BinaryHeap::new(), serial: 0 }
+        let (queue, heap) = (VecDeque::new(), BinaryHeap::new());
+        Self { live: NumberMap::default(), queue, passed: 0, heap, serial: 0 }
     }
 }
 
@@ -32,48 +43,60 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
     /// Sets (or moves) the timer of `key`. Timers due at the same time fire in the order in which they were set.
     pub fn set(&mut self, key: K, at: Time) {
         self.serial += 1;
-        let moved = self.live.insert(key, (at, self.serial)).is_some() && self.leads(key);
-        match self.queue.back() {
-            Some((last, ..)) if *last > at => self.heap.push(Reverse((at, self.serial, key))),
-            _ => self.queue.push_back((at, self.serial, key)),
+        let serial = self.serial;
+        let queued = self.queue.back().is_none_or(|(last, ..)| *last <= at);
+        let place = queued.then(|| self.passed + self.queue.len() as u64);
+        match queued {
+            true => self.queue.push_back((at, serial, Some(key))),
+            false => self.heap.push(Reverse((at, serial, key))),
+        }
+        if let Some(old) = self.live.insert(key, Live { at, serial, place }) {
+            self.drop_entry(key, old);
         }
         if self.entries() > 64 && self.entries() > 4 * self.live.len() {
-            let is_live = |serial: u64, key: &K| self.live.get(key).is_some_and(|l| l.1 == serial);
-            self.queue.retain(|(_, serial, key)| is_live(*serial, key));
-            self.heap.retain(|Reverse((_, serial, key))| is_live(*serial, key));
-        } else if moved {
-            self.settle();
+            self.compact();
         }
     }
 
     /// Removes the timer of `key`; says whether there was one.
     pub fn cancel(&mut self, key: K) -> bool {
-        let was = self.live.remove(&key).is_some();
-        if was && self.leads(key) {
-            self.settle();
+        let old = self.live.remove(&key);
+        if let Some(old) = old {
+            self.drop_entry(key, old);
         }
-        was
+        old.is_some()
     }
 
     /// When the timer of `key` is due.
     pub fn get(&self, key: K) -> Option<Time> {
-        self.live.get(&key).map(|l| l.0)
+        self.live.get(&key).map(|live| live.at)
     }
 
     /// The earliest due time.
     pub fn next(&self) -> Option<Time> {
-        self.first().map(|(at, _, _)| *at)
+        let queued = self.queue.front().map(|(at, ..)| *at);
+        let heaped = self.heap.peek().map(|Reverse((at, ..))| *at);
+        queued.into_iter().chain(heaped).min()
     }
 
     /// Removes and returns a timer that is due at `now`.
     pub fn pop(&mut self, now: Time) -> Option<K> {
-        let &(at, _, key) = self.first()?;
+        let queued = self.queue.front().map(|(at, serial, _)| (*at, *serial));
+        let heaped = self.heap.peek().map(|Reverse((at, serial, _))| (*at, *serial));
+        let (at, _) = queued.into_iter().chain(heaped).min()?;
         if at > now {
             return None;
         }
-        self.drop_first();
+        let from_heap = queued.is_none_or(|queued| heaped.is_some_and(|heaped| heaped < queued));
+        let key = match from_heap {
+            true => self.heap.pop().map(|Reverse((_, _, key))| key)?,
+            false => self.queue.front_mut().and_then(|(_, _, key)| key.take())?,
+        };
         self.live.remove(&key);
-        self.settle();
+        match from_heap {
+            true => self.settle_heap(),
+            false => self.settle_queue(),
+        }
         Some(key)
     }
 
@@ -91,35 +114,49 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
         self.queue.len() + self.heap.len()
     }
 
-    /// The entry that is due first.
-    fn first(&self) -> Option<&(Time, u64, K)> {
-        match (self.queue.front(), self.heap.peek()) {
-            (Some(queued), Some(Reverse(heaped))) => Some(queued.min(heaped)),
-            (queued, heaped) => queued.or(heaped.map(|Reverse(heaped)| heaped)),
+    /// The entry of a timer that runs no more.
+    fn drop_entry(&mut self, key: K, old: Live) {
+        match old.place {
+            Some(place) => {
+                if let Some((_, _, key)) = self.queue.get_mut((place - self.passed) as usize) {
+                    *key = None;
+                }
+                self.settle_queue();
+            }
+            // Only if it comes first may it touch the invariant.
+            None if self.heap.peek().is_some_and(|Reverse((_, _, first))| *first == key) => {
+                self.settle_heap()
+            }
+            None => {}
         }
-    }
-
-    fn drop_first(&mut self) {
-        match (self.queue.front(), self.heap.peek()) {
-            (Some(queued), Some(Reverse(heaped))) if heaped < queued => drop(self.heap.pop()),
-            (Some(_), _) => drop(self.queue.pop_front()),
-            (None, _) => drop(self.heap.pop()),
-        }
-    }
-
-    /// Whether the first entry is of this key: only then may changing its timer touch the invariant.
-    fn leads(&self, key: K) -> bool {
-        self.first().is_some_and(|(_, _, first)| *first == key)
     }
 
     /// Keeps the invariant that the first entry is live, so that [`Timers::next`] is exact.
-    fn settle(&mut self) {
-        while let Some((_, serial, key)) = self.first() {
-            if self.live.get(key).is_some_and(|l| l.1 == *serial) {
+    fn settle_queue(&mut self) {
+        while self.queue.pop_front_if(|(_, _, key)| key.is_none()).is_some() {
+            self.passed += 1;
+        }
+    }
+
+    /// The same for the heap.
+    fn settle_heap(&mut self) {
+        while let Some(Reverse((_, serial, key))) = self.heap.peek() {
+            if self.live.get(key).is_some_and(|live| live.serial == *serial) {
                 break;
             }
-            self.drop_first();
+            self.heap.pop();
         }
+    }
+
+    /// Drops all entries that are not live.
+    fn compact(&mut self) {
+        self.queue.retain(|(_, _, key)| key.is_some());
+        for (place, (_, _, key)) in (self.passed..).zip(&self.queue) {
+            if let Some(live) = key.and_then(|key| self.live.get_mut(&key)) {
+                live.place = Some(place);
+            }
+        }
+        self.heap.retain(|Reverse((_, serial, key))| self.live.get(key).is_some_and(|l| l.serial == *serial));
     }
 }
 
@@ -147,10 +184,14 @@ mod tests {
         assert!(timers.is_empty() && timers.next().is_none());
     }
 
-    /// Against a plain list, with times that come in order and others.
+    /// With times that come in order and others; of few keys most entries are dead ones.
     #[test]
     fn agrees_with_a_list() {
-        let mut seed = 1u64;
+        [2, 5, 50].into_iter().for_each(against_a_list);
+    }
+
+    fn against_a_list(keys: u64) {
+        let mut seed = keys;
         let mut random = |below: u64| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) % below
@@ -158,8 +199,8 @@ mod tests {
         let (mut timers, mut list) = (Timers::default(), Vec::<(Time, u64, u64)>::new());
         for (now, step) in (0..20_000).enumerate() {
             let now = now as u64;
-            let key = random(50);
-            match random(4) {
+            let key = random(keys);
+            match random(8) {
                 0 => {
                     let was = list.iter().position(|(_, _, other)| *other == key).map(|at| list.remove(at));
                     assert_eq!(timers.cancel(key), was.is_some());
@@ -174,7 +215,7 @@ mod tests {
                     list.retain(|entry| Some(*entry) != due);
                 }
                 kind => {
-                    let at = if kind == 2 { t(now + 30) } else { t(now + random(100)) };
+                    let at = if kind % 2 == 0 { t(now + 300) } else { t(now + random(100)) };
                     timers.set(key, at);
                     list.retain(|(_, _, other)| *other != key);
                     list.push((at, step, key));

@@ -1,15 +1,17 @@
 //! What the core asks and tells its element.
 
 #[cfg(doc)]
-use super::Core;
+use super::{Core, Manner};
 use crate::Message;
+#[cfg(doc)]
+use crate::transaction::Timing;
 use crate::transaction::{ClientId, Failure, Hop, ServerId};
 
 /// What an element should decide or know.
 #[derive(Debug)]
 pub enum Event {
     /// A new request (neither ACK nor CANCEL): forward it or reply. An INVITE that gets no
-    /// other response within [`trying_after`](crate::transaction::Timing::trying_after) is answered 100.
+    /// other response within [`Timing::trying_after`] is answered 100.
     Request {
         /// Names it from now on.
         id: ServerId,
@@ -34,7 +36,7 @@ pub enum Event {
         /// The request.
         id: ServerId,
     },
-    /// A branch that was sent with [`has_alternative`](super::Manner::has_alternative) has not reached anybody: no answer, no connection, a
+    /// A branch that was sent with [`Manner::has_alternative`] has not reached anybody: no answer, no connection, a
     /// 503, or a 430 (RFC 3263 §4.3, RFC 5626 §5.3). Forward to the next place and [`Core::supersede`] this branch,
     /// or [`Core::give_up`].
     Unreachable {
