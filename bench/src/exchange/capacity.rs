@@ -1,12 +1,11 @@
 //! How many calls a second each server gets done with the same part of a core at the same time, always busy: what a call costs
 //! where nobody falls asleep and wakes up again, which at some hundred calls a second is much of it.
 
-use crate::overload::{Loaded, OPEN, PERIODS, SHARE, STEADY, each};
+use crate::overload::{Loaded, OPEN, PERIODS, SHARE, side_by_side};
 use crate::server::Kind;
 use crate::twin::Twin;
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::thread::sleep;
 use std::time::Duration;
 
 /// How long calls are counted.
@@ -31,14 +30,7 @@ pub fn table(rounds: usize, json: bool) -> Result<Vec<Value>> {
 fn round(json: bool) -> Result<Value> {
     let twin = Twin::start(OTHER)?;
     let loaded = Loaded::start(Kind::Shipped, PERIODS[0])?;
-    let closed = loaded.closed_loop()?;
-    twin.wait()?;
-    sleep(STEADY);
-    let before = (closed.successful_now()?, twin.served());
-    sleep(COUNTED);
-    let ours = each(closed.successful_now()?, before.0, COUNTED);
-    let theirs = each(twin.served(), before.1, COUNTED);
-    closed.stop()?;
+    let [ours, theirs] = side_by_side(&loaded, &twin, COUNTED)?;
     let micros = |rate: f64| SHARE as f64 * 1e4 / rate;
     if !json {
         println!(

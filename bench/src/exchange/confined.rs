@@ -27,12 +27,6 @@ pub fn pin(pid: u32, cores: &str) -> Result<()> {
     Ok(())
 }
 
-/// The cores of whoever loads a server that has the first one for itself; `None` where there is one core alone.
-pub fn others() -> Option<String> {
-    let cores = std::thread::available_parallelism().ok()?.get();
-    (cores > 1).then(|| format!("1-{}", cores - 1))
-}
-
 /// A control group that goes away with its owner.
 pub struct Group(PathBuf);
 

@@ -4,14 +4,14 @@
 //! group): then three times its capacity can be offered. A second one, confined likewise, gets as many calls as it can serve
 //! meanwhile: what it serves is the capacity of that minute, and three times that is offered to the first.
 
-use crate::confined::{Group, others, pin};
+use crate::confined::{Group, pin};
 use crate::server::{Kind, Server};
 use crate::sipp::{self, Part, Sipp};
 use crate::twin::Twin;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::thread::sleep;
+use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -27,7 +27,7 @@ const USERS: (usize, usize) = (1000, 1);
 pub const OPEN: usize = 200;
 /// After so long transactions and calls end as fast as they begin: what is over is remembered for 32 seconds (timers H
 /// and J), and forgetting it costs something too.
-pub const STEADY: Duration = Duration::from_secs(36);
+const STEADY: Duration = Duration::from_secs(36);
 /// How long capacity is measured beforehand, which only says how much to offer.
 const BEFORE: Duration = Duration::from_secs(10);
 /// How long too much is offered.
@@ -53,7 +53,9 @@ impl Loaded {
     /// # Errors
     /// If the server cannot be confined, or SIPp does not run.
     pub fn start(kind: Kind, period: Duration) -> Result<Self> {
-        let others = others().context("the load generator needs a core of its own")?;
+        let cores = available_parallelism()?.get();
+        ensure!(cores > 1, "the load generator needs a core of its own");
+        let others = format!("1-{}", cores - 1);
         let server = Server::start(kind, USERS.0)?;
         let folder = tempfile::tempdir()?;
         sipp::run(folder.path(), Part::Register, USERS, USERS.0, 500)?;
@@ -155,22 +157,30 @@ pub fn table(kind: Kind, rounds: usize, json: bool) -> Result<Vec<Value>> {
     Ok(rows.chain([json!({ "completed_share": mean })]).collect())
 }
 
+/// Calls per second that a server and its twin serve for so long, with calls always open at both.
+///
+/// # Errors
+/// If the twin has ended, or SIPp does not run.
+pub fn side_by_side(loaded: &Loaded, twin: &Twin, time: Duration) -> Result<[f64; 2]> {
+    let closed = loaded.closed_loop()?;
+    twin.wait()?;
+    sleep(STEADY);
+    let before = (closed.successful_now()?, twin.served());
+    sleep(time);
+    let served = [each(closed.successful_now()?, before.0, time), each(twin.served(), before.1, time)];
+    closed.stop()?;
+    Ok(served)
+}
+
 /// What one count says after another, per second.
-pub fn each(now: u64, then: u64, time: Duration) -> f64 {
+fn each(now: u64, then: u64, time: Duration) -> f64 {
     (now - then) as f64 / time.as_secs_f64()
 }
 
 fn measure(kind: Kind) -> Result<Round> {
     let twin = Twin::start(kind)?;
     let loaded = Loaded::start(kind, PERIODS[0])?;
-    let closed = loaded.closed_loop()?;
-    twin.wait()?;
-    sleep(STEADY);
-    let before = (closed.successful_now()?, twin.served());
-    sleep(BEFORE);
-    let alone = each(closed.successful_now()?, before.0, BEFORE);
-    let twins = each(twin.served(), before.1, BEFORE);
-    closed.stop()?;
+    let [alone, twins] = side_by_side(&loaded, &twin, BEFORE)?;
     ensure!(alone > 10.0 && twins > 10.0, "the servers serve {alone:.0} and {twins:.0} calls per second");
     sleep(Duration::from_secs(2));
 

@@ -74,29 +74,13 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
 
     /// The earliest due time.
     pub fn next(&self) -> Option<Time> {
-        let queued = self.queue.front().map(|(at, ..)| *at);
-        let heaped = self.heap.peek().map(|Reverse((at, ..))| *at);
-        queued.into_iter().chain(heaped).min()
+        self.first().map(|(at, ..)| at)
     }
 
     /// Removes and returns a timer that is due at `now`.
     pub fn pop(&mut self, now: Time) -> Option<K> {
-        let queued = self.queue.front().map(|(at, serial, _)| (*at, *serial));
-        let heaped = self.heap.peek().map(|Reverse((at, serial, _))| (*at, *serial));
-        let (at, _) = queued.into_iter().chain(heaped).min()?;
-        if at > now {
-            return None;
-        }
-        let from_heap = queued.is_none_or(|queued| heaped.is_some_and(|heaped| heaped < queued));
-        let key = match from_heap {
-            true => self.heap.pop().map(|Reverse((_, _, key))| key)?,
-            false => self.queue.front_mut().and_then(|(_, _, key)| key.take())?,
-        };
-        self.live.remove(&key);
-        match from_heap {
-            true => self.settle_heap(),
-            false => self.settle_queue(),
-        }
+        let (_, _, key) = self.first().filter(|(at, ..)| *at <= now)?;
+        self.cancel(key);
         Some(key)
     }
 
@@ -112,6 +96,13 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
 
     fn entries(&self) -> usize {
         self.queue.len() + self.heap.len()
+    }
+
+    /// The entry that is due first.
+    fn first(&self) -> Option<(Time, u64, K)> {
+        let queued = self.queue.front().and_then(|(at, serial, key)| Some((*at, *serial, (*key)?)));
+        let heaped = self.heap.peek().map(|Reverse(entry)| *entry);
+        queued.into_iter().chain(heaped).min()
     }
 
     /// The entry of a timer that runs no more.

@@ -2,10 +2,9 @@
 
 use super::context::{Branch as Copy, BranchState, Context};
 use super::event::Event;
-use super::outcome::branch_of;
 use super::wire::{declare_length, refusal, write_forwarded, write_via};
 use crate::transaction::{
-    self as tx, Branch, BranchKey, ClientId, CopyOf, Hop, Layer, ServerId, Sink, Timing,
+    self as tx, Branch, BranchKey, ClientId, Hop, Layer, Purpose, ServerId, Sink, Timing,
 };
 use crate::{Edit, HeaderId, Message, Method, Msg, response_to};
 use causeway_node::{Ctx, Flow, SerialMap, Time, Timers};
@@ -205,8 +204,8 @@ impl Core {
         write_forwarded(&mut self.scratch, request, &self.via, edit);
         declare_length(&mut self.scratch, request.msg(), to.transport);
         let method = request.msg().method();
-        let of = CopyOf { request: id, branch: u32::try_from(context.branches.len()).ok()? };
-        let client = self.layer.request_as(ctx.now, branch, to, Some(of), method, &self.scratch, sink);
+        let purpose = Purpose::Copy { of: id, branch: u32::try_from(context.branches.len()).ok()? };
+        let client = self.layer.request_as(ctx.now, branch, to, purpose, method, &self.scratch, sink);
         let index = context.add(Copy::new(client, manner.has_alternative));
         if let Some(patience) = manner.patience.filter(|_| manner.has_alternative) {
             self.patience.set((id, index), ctx.now + patience);
@@ -370,7 +369,7 @@ impl Core {
         self.scratch.clear();
         edit.apply(bare.msg(), &mut self.scratch);
         let method = bare.msg().method();
-        Some(self.layer.request_as(ctx.now, branch, to, None, method, &self.scratch, sink))
+        Some(self.layer.request_as(ctx.now, branch, to, Purpose::Own, method, &self.scratch, sink))
     }
 
     /// Another branch has taken the place of this unreachable one, or will. Should nothing come of any other, what
@@ -440,9 +439,22 @@ impl Core {
                 tx::Event::Request { id, message, from } => self.on_request(now, id, message, from, sink),
                 tx::Event::Ack { message, from } => self.events.push_back(Event::Ack { message, from }),
                 tx::Event::Cancel { id, .. } => self.on_cancel(now, id, sink),
-                tx::Event::Response { id, of, message } => self.on_response(now, id, of, message, sink),
-                tx::Event::Failed { id, of, why } => self.on_failed(now, id, of, why, sink),
-                tx::Event::ClientEnded { of, .. } => self.on_client_ended(of),
+                tx::Event::Response { id, purpose, message } => match purpose {
+                    Purpose::Copy { of, branch } => {
+                        self.on_response(now, (of, branch as usize), message, sink);
+                    }
+                    Purpose::Own => self.events.push_back(Event::Own { client: id, outcome: Ok(message) }),
+                    Purpose::Cancel => {}
+                },
+                tx::Event::Failed { id, purpose, why } => match purpose {
+                    Purpose::Copy { of, branch } => self.on_failed(now, (of, branch as usize), why, sink),
+                    Purpose::Own => self.events.push_back(Event::Own { client: id, outcome: Err(why) }),
+                    Purpose::Cancel => {}
+                },
+                tx::Event::ClientEnded { purpose: Purpose::Copy { of, branch }, .. } => {
+                    self.on_client_ended(of, branch as usize);
+                }
+                tx::Event::ClientEnded { .. } => {}
                 tx::Event::ServerEnded { id } => self.on_server_ended(id),
                 tx::Event::Stray { message, from } if self.strays => {
                     self.events.push_back(Event::Stray { message, from });
@@ -483,8 +495,7 @@ impl Core {
         }
     }
 
-    fn on_client_ended(&mut self, of: Option<CopyOf>) {
-        let Some((id, branch)) = branch_of(of) else { return };
+    fn on_client_ended(&mut self, id: ServerId, branch: usize) {
         self.timer_c.cancel((id, branch));
         if let Some(copy) = self.contexts.get_mut(id).and_then(|context| context.branches.get_mut(branch)) {
             copy.ended = true;

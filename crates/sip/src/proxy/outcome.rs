@@ -3,26 +3,18 @@
 use super::context::BranchState;
 use super::wire::with_all_challenges;
 use super::{Core, Event};
-use crate::transaction::{ClientId, CopyOf, Failure, ServerId, Sink};
+use crate::transaction::{Failure, ServerId, Sink};
 use crate::{Message, Method, response_to};
 use causeway_node::Time;
-
-/// The context of a copy, and its branch there.
-pub(super) fn branch_of(of: Option<CopyOf>) -> Option<(ServerId, usize)> {
-    let CopyOf { request, branch } = of?;
-    Some((request, usize::try_from(branch).ok()?))
-}
 
 impl Core {
     pub(super) fn on_response(
         &mut self,
         now: Time,
-        client: ClientId,
-        of: Option<CopyOf>,
+        (id, branch): (ServerId, usize),
         message: Message,
         sink: &mut impl Sink,
     ) {
-        let Some((id, branch)) = branch_of(of) else { return self.on_own(client, Ok(message)) };
         let timer_c = self.layer.timing().timer_c;
         let status = message.msg().status().unwrap_or(500);
         let Some(context) = self.contexts.get_mut(id) else {
@@ -66,12 +58,10 @@ impl Core {
     pub(super) fn on_failed(
         &mut self,
         now: Time,
-        client: ClientId,
-        of: Option<CopyOf>,
+        (id, branch): (ServerId, usize),
         why: Failure,
         sink: &mut impl Sink,
     ) {
-        let Some((id, branch)) = branch_of(of) else { return self.on_own(client, Err(why)) };
         self.timer_c.cancel((id, branch));
         self.patience.cancel((id, branch));
         let status = match why {
@@ -79,11 +69,6 @@ impl Core {
             Failure::Transport => 503,
         };
         self.on_refused(now, id, branch, status, None, sink);
-    }
-
-    /// What is a copy of nothing is the element's own.
-    fn on_own(&mut self, client: ClientId, outcome: Result<Message, Failure>) {
-        self.events.push_back(Event::Own { client, outcome });
     }
 
     /// A branch has ended without a 2xx.

@@ -26,13 +26,20 @@ impl From<ServerId> for u64 {
     }
 }
 
-/// What a client transaction carries where an element forwards: a copy of a request that it has received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CopyOf {
-    /// The request.
-    pub request: ServerId,
-    /// Which of its copies, counted from 0.
-    pub branch: u32,
+/// Why a request was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is the element's own.
+    Own,
+    /// It is a copy of one that the element has received.
+    Copy {
+        /// That request.
+        of: ServerId,
+        /// Which of its copies, counted from 0.
+        branch: u32,
+    },
+    /// It is the CANCEL of another, sent by [`Layer::cancel`](super::Layer::cancel).
+    Cancel,
 }
 
 /// Why a client transaction ended without a final response.
@@ -74,8 +81,8 @@ pub enum Event {
     Response {
         /// Which request it answers.
         id: ClientId,
-        /// What that is a copy of, as [`Layer::request_as`](super::Layer::request_as) was told.
-        of: Option<CopyOf>,
+        /// Why that was sent.
+        purpose: Purpose,
         /// The response.
         message: Message,
     },
@@ -83,8 +90,8 @@ pub enum Event {
     Failed {
         /// Of which request.
         id: ClientId,
-        /// What that is a copy of.
-        of: Option<CopyOf>,
+        /// Why that was sent.
+        purpose: Purpose,
         /// Why.
         why: Failure,
     },
@@ -104,8 +111,8 @@ pub enum Event {
     ClientEnded {
         /// Which.
         id: ClientId,
-        /// What it was a copy of.
-        of: Option<CopyOf>,
+        /// Why its request was sent.
+        purpose: Purpose,
     },
     /// A server transaction is over; it can no longer be answered.
     ServerEnded {

@@ -1,7 +1,7 @@
 //! All transactions of one element.
 
 use super::branch::Branch;
-use super::event::{ClientId, CopyOf, Event, Failure, ServerId};
+use super::event::{ClientId, Event, Failure, Purpose, ServerId};
 use super::machine::{Client, Server, Step, Timer};
 use super::matching::{may_answer, write_key};
 use super::running::{Armed, Running};
@@ -16,8 +16,7 @@ use std::time::Duration;
 
 struct ClientEntry {
     branch: Branch,
-    /// What was sent is a copy of this.
-    of: Option<CopyOf>,
+    purpose: Purpose,
     state: Client,
     hop: Hop,
     /// The timers that run and can be cancelled.
@@ -27,15 +26,8 @@ struct ClientEntry {
     /// The element wants it cancelled, but no provisional response has come yet (RFC 3261 §9.1).
     cancel_wanted: bool,
     cancelled: bool,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A CANCEL that was sent from here: the element does not hear what becomes of it.
-    OwnCancel,
-    Cancel,
-    Other,
+    /// It is a CANCEL itself.
+    is_cancel: bool,
 }
 
 impl ClientEntry {
@@ -45,7 +37,7 @@ impl ClientEntry {
     }
 
     fn key(&self) -> u64 {
-        self.branch.key(self.kind != Kind::Other)
+        self.branch.key(self.is_cancel)
     }
 }
 
@@ -176,27 +168,27 @@ impl Layer {
         sink: &mut impl Sink,
     ) -> ClientId {
         let msg = request.msg();
-        self.request_as(now, branch, hop, None, msg.method(), msg.bytes(), sink)
+        self.request_as(now, branch, hop, Purpose::Own, msg.method(), msg.bytes(), sink)
     }
 
-    /// The same for a request of this method that is at hand as bytes; what it is a copy of, its events will say.
+    /// The same for a request of this method that is at hand as bytes; why it was sent, its events will say.
     #[allow(clippy::too_many_arguments)]
     pub fn request_as(
         &mut self,
         now: Time,
         branch: Branch,
         hop: Hop,
-        of: Option<CopyOf>,
+        purpose: Purpose,
         method: Method<'_>,
         request: &[u8],
         sink: &mut impl Sink,
     ) -> ClientId {
         sink.send(&hop, request);
-        let kind = if method == Method::Cancel { Kind::Cancel } else { Kind::Other };
         let (state, step) = Client::start(method == Method::Invite, hop.transport.reliable(), &self.timing);
         let (armed, request) = (Armed::default(), request.into());
-        let (cancel_wanted, cancelled) = (false, false);
-        let entry = ClientEntry { branch, of, state, hop, armed, request, cancel_wanted, cancelled, kind };
+        let (cancel_wanted, cancelled, is_cancel) = (false, false, method == Method::Cancel);
+        let entry =
+            ClientEntry { branch, purpose, state, hop, armed, request, cancel_wanted, cancelled, is_cancel };
         self.add_client(now, entry, &step)
     }
 
@@ -262,8 +254,8 @@ impl Layer {
     pub fn closed(&mut self, flow: Flow) {
         for id in self.clients_on(flow) {
             let Some(entry) = self.clients.get(id) else { continue };
-            if entry.waits() && entry.kind != Kind::OwnCancel {
-                self.events.push_back(Event::Failed { id, of: entry.of, why: Failure::Transport });
+            if entry.waits() {
+                self.events.push_back(Event::Failed { id, purpose: entry.purpose, why: Failure::Transport });
             }
             self.end(Owner::Client(id));
         }
@@ -420,8 +412,8 @@ impl Layer {
         if !state.needs_request() {
             entry.request = Box::default();
         }
-        if step.pass && entry.kind != Kind::OwnCancel {
-            self.events.push_back(Event::Response { id, of: entry.of, message });
+        if step.pass {
+            self.events.push_back(Event::Response { id, purpose: entry.purpose, message });
         }
         self.finish_client(now, id, &step);
         // After that: it starts timer B anew, which the step has stopped.
@@ -441,10 +433,7 @@ impl Layer {
         // A UAS that knows no CANCEL never ends the INVITE: after 64*T1 it counts as cancelled (§9.1).
         self.timers.set(now, Owner::Client(id), &mut entry.armed, Timer::B, self.timing.t1 * 64);
         if let Some(cancel) = cancel {
-            let cancel = self.request_as(now, branch, hop, None, Method::Cancel, &cancel, sink);
-            if let Some(entry) = self.clients.get_mut(cancel) {
-                entry.kind = Kind::OwnCancel;
-            }
+            self.request_as(now, branch, hop, Purpose::Cancel, Method::Cancel, &cancel, sink);
         }
     }
 
@@ -456,8 +445,8 @@ impl Layer {
         if step.resend {
             sink.send(&entry.hop, &entry.request);
         }
-        if step.timed_out && entry.kind != Kind::OwnCancel {
-            self.events.push_back(Event::Failed { id, of: entry.of, why: Failure::Timeout });
+        if step.timed_out {
+            self.events.push_back(Event::Failed { id, purpose: entry.purpose, why: Failure::Timeout });
         }
         self.finish_client(now, id, &step);
     }
@@ -495,7 +484,7 @@ impl Layer {
     fn end(&mut self, owner: Owner) {
         let armed = match owner {
             Owner::Client(id) => self.clients.remove(id).map(|entry| {
-                self.events.push_back(Event::ClientEnded { id, of: entry.of });
+                self.events.push_back(Event::ClientEnded { id, purpose: entry.purpose });
                 if self.by_branch.get(&entry.key()) == Some(&id) {
                     self.by_branch.remove(&entry.key());
                 }

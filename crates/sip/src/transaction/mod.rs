@@ -26,7 +26,7 @@ mod timing;
 mod tests;
 
 pub use branch::{Branch, BranchKey};
-pub use event::{ClientId, CopyOf, Event, Failure, ServerId};
+pub use event::{ClientId, Event, Failure, Purpose, ServerId};
 pub use layer::Layer;
 pub use machine::{Client, Server, Step, Timer};
 pub use stateless::{StatelessTags, respond_statelessly, stamped};
